@@ -1,0 +1,147 @@
+//! Every settable quantity with its default and source (S6-14-1, RE-C-*, S6-2-5).
+
+use serde::Deserialize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The configuration of one engine. `Default` gives the values of the RFCs and of LinShim6's heuristic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Protocol constants of RFC 5533 section 14.
+    pub shim6: Shim6Config,
+    /// Timers of RFC 5534 section 7.
+    pub reap: ReapConfig,
+    /// When a context is set up (LS-H-02, LS-H-03, LS-H-05).
+    pub trigger: TriggerConfig,
+    /// Further identity files or directories, searched before the standard places (DESIGN section 9).
+    pub identities: Vec<PathBuf>,
+    /// Whether a socket whose source the application leaves open gets an address with an identity (DESIGN section 8).
+    pub prefer_identity_source: bool,
+    /// Where the log goes; standard error if `None`.
+    pub log_file: Option<PathBuf>,
+    /// Filter as in `tracing` (`warn`, `shim6=debug`, ...); no log if `None`.
+    pub log_filter: Option<String>,
+    /// `false`: the shim steps aside for the whole process.
+    pub enabled: bool,
+}
+
+/// Protocol constants of RFC 5533 section 14 and the limits that go with them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shim6Config {
+    /// I1_RETRIES_MAX, 4.
+    pub i1_retries_max: u32,
+    /// I1_TIMEOUT, 4 s.
+    pub i1_timeout: Duration,
+    /// NO_R1_HOLDDOWN_TIME, 1 min.
+    pub no_r1_holddown_time: Duration,
+    /// ICMP_HOLDDOWN_TIME, 10 min.
+    pub icmp_holddown_time: Duration,
+    /// I2_TIMEOUT, 4 s.
+    pub i2_timeout: Duration,
+    /// I2_RETRIES_MAX, 2.
+    pub i2_retries_max: u32,
+    /// I2bis_TIMEOUT, 4 s.
+    pub i2bis_timeout: Duration,
+    /// I2bis_RETRIES_MAX, 2.
+    pub i2bis_retries_max: u32,
+    /// VALIDATOR_MIN_LIFETIME, 30 s.
+    pub validator_min_lifetime: Duration,
+    /// UPDATE_TIMEOUT, 4 s.
+    pub update_timeout: Duration,
+    /// MAX_UPDATE_TIMEOUT, 120 s.
+    pub max_update_timeout: Duration,
+    /// Idle time after which a context that no socket uses is discarded; 10 min, at least 5 min (LS-H-15, LS-H-16).
+    pub idle_timeout: Duration,
+    /// Most contexts that the engine holds; beyond it new ones are refused.
+    pub max_contexts: usize,
+    /// R1, R1bis and Error messages per second that a source /64 may cause, and in total (S6-N-47).
+    pub reply_rate_per_source: u32,
+    /// See `reply_rate_per_source`.
+    pub reply_rate_total: u32,
+}
+
+/// Timers of RFC 5534 section 7.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReapConfig {
+    /// Send Timeout, 15 s; announced to the peer in whole seconds, rounded up, when it is not 15 s (RE-KT-03).
+    pub send_timeout: Duration,
+    /// Initial Probe Timeout, 500 ms.
+    pub initial_probe_timeout: Duration,
+    /// Number of Initial Probes, 4.
+    pub initial_probes: u32,
+    /// Max Probe Timeout, 60 s.
+    pub max_probe_timeout: Duration,
+    /// Randomise timers (RE-C-10); off only in tests.
+    pub jitter: bool,
+}
+
+/// When a flow gets a context. With both thresholds `None` the engine never starts one itself (LS-H-06).
+#[derive(Clone, Debug, PartialEq)]
+pub struct TriggerConfig {
+    /// Octets of a ULID pair over both directions; 2048. `Some(0)`: at the first datagram.
+    pub bytes: Option<u64>,
+    /// Age of a ULID pair that still carries datagrams; 1 min. `Some(0)`: at the first datagram.
+    pub age: Option<Duration>,
+    /// Datagrams over both directions (RFC 5533 section 4); off.
+    pub packets: Option<u64>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            shim6: Shim6Config::default(),
+            reap: ReapConfig::default(),
+            trigger: TriggerConfig::default(),
+            identities: Vec::new(),
+            prefer_identity_source: true,
+            log_file: None,
+            log_filter: None,
+            enabled: true,
+        }
+    }
+}
+
+impl Default for Shim6Config {
+    fn default() -> Self {
+        let s = Duration::from_secs;
+        Shim6Config {
+            i1_retries_max: 4,
+            i1_timeout: s(4),
+            no_r1_holddown_time: s(60),
+            icmp_holddown_time: s(600),
+            i2_timeout: s(4),
+            i2_retries_max: 2,
+            i2bis_timeout: s(4),
+            i2bis_retries_max: 2,
+            validator_min_lifetime: s(30),
+            update_timeout: s(4),
+            max_update_timeout: s(120),
+            idle_timeout: s(600),
+            max_contexts: 100_000,
+            reply_rate_per_source: 100,
+            reply_rate_total: 1000,
+        }
+    }
+}
+
+impl Default for ReapConfig {
+    fn default() -> Self {
+        ReapConfig {
+            send_timeout: Duration::from_secs(15),
+            initial_probe_timeout: Duration::from_millis(500),
+            initial_probes: 4,
+            max_probe_timeout: Duration::from_secs(60),
+            jitter: true,
+        }
+    }
+}
+
+impl Default for TriggerConfig {
+    fn default() -> Self {
+        TriggerConfig { bytes: Some(2048), age: Some(Duration::from_secs(60)), packets: None }
+    }
+}
+
+/// Reading of `SHIM6_CONFIG` and of the settings that `shim6 run` passes on.
+#[derive(Deserialize)]
+struct _File {}

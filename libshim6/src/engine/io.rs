@@ -1,0 +1,159 @@
+//! What crosses the border of the engine.
+
+use crate::addr::{ContextTag, Fii, FlowId, LocatorPair, UlidPair};
+use crate::identity::Identity;
+use crate::wire::ReapState;
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+
+/// A received packet of protocol 140.
+#[derive(Clone, Copy, Debug)]
+pub struct Datagram<'a> {
+    /// IPv6 source.
+    pub source: Ipv6Addr,
+    /// IPv6 destination.
+    pub destination: Ipv6Addr,
+    /// From the shim header on.
+    pub data: &'a [u8],
+}
+
+/// A control message to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Source and destination; the source is never left to the kernel (S6-E-3).
+    pub locators: LocatorPair,
+    /// The whole message, checksum included.
+    pub data: Vec<u8>,
+}
+
+/// Payload of a tagged packet, to be handed to the upper layer as if it had come between the ULIDs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deliver<'a> {
+    /// The context's ULID pair.
+    pub ulids: UlidPair,
+    /// The context's instance.
+    pub fii: Fii,
+    /// The pair that the packet came by, as we see it.
+    pub locators: LocatorPair,
+    /// Protocol of `data`: UDP, Fragment (44), ...
+    pub next_header: u8,
+    /// What followed the payload extension header.
+    pub data: &'a [u8],
+}
+
+/// An address of this host that may be a locator.
+#[derive(Clone, Debug)]
+pub struct LocalLocator {
+    /// The address.
+    pub addr: Ipv6Addr,
+    /// Index of the interface that owns it.
+    pub ifindex: u32,
+    /// Its interface is up with carrier and the address is not tentative (RE-AD-05).
+    pub operational: bool,
+    /// Preferred lifetime is over; ranks behind others.
+    pub deprecated: bool,
+    /// The HBA set or CGA that it belongs to, if any (DESIGN section 8).
+    pub identity: Option<Arc<Identity>>,
+}
+
+/// Direction of payload as we see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Sent by us.
+    Sent,
+    /// Received by us.
+    Received,
+}
+
+/// What an ICMPv6 error about one of our packets says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IcmpKind {
+    /// Parameter Problem code 1: the peer's kernel knows no protocol 140 (S6-7.8-5).
+    UnrecognizedNextHeader,
+    /// Destination Unreachable codes 0 to 3, 5, 6, or Time Exceeded: a hint (RE-FI-04).
+    Unreachable,
+    /// Packet Too Big with this MTU.
+    PacketTooBig(u32),
+    /// Anything else.
+    Other,
+}
+
+/// When application threads have to wake the engine for traffic on a ULID pair (DESIGN section 3: timers are lazy).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Wake {
+    /// At the next datagram sent.
+    pub on_sent: bool,
+    /// At the next datagram received.
+    pub on_received: bool,
+    /// When this many more octets (both directions) have passed: the trigger.
+    pub after_bytes: Option<u64>,
+    /// When this many more datagrams (both directions) have passed: the trigger.
+    pub after_packets: Option<u64>,
+}
+
+/// What the engine has to ask the world around it.
+pub trait HostPolicy: Send {
+    /// May an upper-layer flow here belong to this ULID pair? Decides whether we answer an I1 (DESIGN section 5).
+    fn serves(&self, ulids: UlidPair, flow: Option<FlowId>) -> bool;
+    /// Does another engine on this host claim this tag's prefix? Then an unknown tag is not ours to answer.
+    fn tag_is_foreign(&self, tag: ContextTag) -> bool;
+    /// Is data of the peer waiting unread in a socket (RE-FB-23)?
+    fn has_unread(&self, ulids: UlidPair) -> bool;
+    /// Does an open socket use the pair (S6-9-2)?
+    fn in_use(&self, ulids: UlidPair) -> bool;
+}
+
+/// States of a context (S6-6-4); IDLE is the absence of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ContextState {
+    /// I1 sent.
+    I1Sent,
+    /// I2 sent.
+    I2Sent,
+    /// I2bis sent.
+    I2bisSent,
+    /// Up.
+    Established,
+}
+
+/// One locator as the API shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocatorInfo {
+    /// The address.
+    pub addr: Ipv6Addr,
+    /// Interface index; 0 for a peer's locator.
+    pub ifindex: u32,
+    /// Bound to the ULID by HBA.
+    pub hba: bool,
+    /// Bound to the ULID by a CGA key.
+    pub cga: bool,
+    /// HBA/CGA verification passed (always for our own and for ULIDs).
+    pub verified: bool,
+    /// Return routability shown by a Probe (S6-6-2).
+    pub probed: bool,
+    /// Flagged BROKEN, or not operational here.
+    pub broken: bool,
+}
+
+/// A copy of what is known about a context.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContextInfo {
+    /// ULIDs.
+    pub ulids: UlidPair,
+    /// Instance.
+    pub fii: Fii,
+    /// State.
+    pub state: ContextState,
+    /// CT(local).
+    pub local_tag: ContextTag,
+    /// CT(peer), once known.
+    pub peer_tag: Option<ContextTag>,
+    /// Lp(local), Lp(peer): where payload goes now.
+    pub current: LocatorPair,
+    /// REAP state.
+    pub reap: ReapState,
+    /// Ls(local).
+    pub local: Vec<LocatorInfo>,
+    /// Ls(peer).
+    pub peer: Vec<LocatorInfo>,
+}

@@ -1,0 +1,2 @@
+//! The `shim6` tool.
+fn main() {}
