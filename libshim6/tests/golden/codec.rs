@@ -84,12 +84,12 @@ fn error(code: u8, pointer: u16, source: u16, destination: u16, about: &[u8]) ->
     Message::Error(error)
 }
 
-fn expected(vector: &Vector) -> Message {
+pub fn expected(vector: &Vector) -> Message {
     let r1_validator = Some((0xf0..=0xff).chain(0xe0..=0xe1).collect::<Vec<u8>>());
     let r1bis_validator = Some((0xc0..=0xd3).collect::<Vec<u8>>());
     let none = Options::default();
     let ulid_pair = Some(UlidPairOption { sender: a("2001:db8:a::1"), receiver: a("2001:db8:b::1") });
-    let flow = Some(FlowId { protocol: 17, local_port: 49152, peer_port: 4789 });
+    let flow = Some(FlowId { protocol: 17, local_port: 49152, peer_port: 40000 });
     let quoted = vector.data.get(48..).unwrap_or_default();
     match vector.name.as_str() {
         "i1" => Message::I1(I1 { initiator_tag: tag_x(), initiator_nonce: 0x0102_0304, options: none }),
