@@ -5,6 +5,7 @@
 //! drain [`Engine::poll_transmit`] and [`Engine::poll_event`], then sleep until [`Engine::poll_timeout`] or input.
 
 mod io;
+pub mod pairs;
 pub mod reap;
 
 pub use io::{
