@@ -87,15 +87,15 @@ impl Namespace {
     /// `ip` with these commands, one a line.
     pub fn ip(&self, commands: &str) -> Result<()> {
         let mut ip = Command::new("ip");
-        ip.args(["-batch", "-"]);
+        ip.args(["-6", "-batch", "-"]);
         self.output(ip, commands).map(drop)
     }
 
     /// `nft` with these commands.
-    pub fn nft(&self, commands: &str) -> Result<String> {
+    pub fn nft(&self, commands: &str) -> Result<()> {
         let mut nft = Command::new("nft");
-        nft.args(["-j", "-f", "-"]);
-        self.output(nft, commands)
+        nft.args(["-f", "-"]);
+        self.output(nft, commands).map(drop)
     }
 
     /// Set `net.` sysctls, such as `("ipv6/conf/all/forwarding", "1")`.

@@ -114,7 +114,7 @@ impl Shim {
         let mut words = argv([&self.tool.to_string_lossy(), "run"]);
         words.extend(self.options.iter().cloned());
         words.extend(argv(["--log", &log.to_string_lossy()]));
-        for directory in &host.identities {
+        if let Some(directory) = &host.identities {
             words.extend(argv(["--identity", &directory.to_string_lossy()]));
         }
         words.push("--".into());

@@ -153,12 +153,12 @@ impl Topology {
         if what != Blackhole::ToServer {
             swallow('b', 'a');
         }
-        self.core.nft(&commands).map(drop)
+        self.core.nft(&commands)
     }
 
     /// Path `n` has no blackhole any more.
     pub fn restore(&self, n: usize) -> Result<()> {
-        self.core.nft(&format!("flush chain ip6 lab path{n}")).map(drop)
+        self.core.nft(&format!("flush chain ip6 lab path{n}"))
     }
 
     /// The link of path `n` goes down at a host; its addresses and routes vanish with it.
@@ -175,7 +175,9 @@ impl Topology {
 
     /// What crossed the router so far.
     pub fn counters(&self) -> Result<Counters> {
-        let text = self.core.nft("list counters table ip6 lab")?;
+        let mut nft = Command::new("nft");
+        nft.args(["-j", "list", "counters", "table", "ip6", "lab"]);
+        let text = self.core.output(nft, "")?;
         let json: serde_json::Value =
             serde_json::from_str(&text).map_err(|e| Error::new(format!("nft -j: {e}: {text}")))?;
         let listed = json["nftables"].as_array().cloned().unwrap_or_default();
@@ -259,7 +261,7 @@ impl Host {
             Addressing::Hba(shim6) => host.assign_hba(paths, shim6, scratch)?,
         }
         for n in 1..=paths {
-            let rule = format!("-6 rule add from {}/64 table {}", prefix(side, n), 100 + n);
+            let rule = format!("rule add from {}/64 table {}", prefix(side, n), 100 + n);
             host.namespace.ip(&format!("{}\n{rule}", host.routes(n)))?;
         }
         Ok(host)
@@ -269,7 +271,7 @@ impl Host {
     fn routes(&self, n: usize) -> String {
         let via = format!("via fe80::1 dev p{n}");
         let table = 100 + n;
-        format!("-6 route replace default {via} table {table}\n-6 route replace default {via} metric {table}")
+        format!("route replace default {via} table {table}\nroute replace default {via} metric {table}")
     }
 
     fn assign_plain(&mut self, paths: usize) -> Result<()> {
