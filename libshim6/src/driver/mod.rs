@@ -5,3 +5,4 @@
 
 pub mod cell;
 pub mod host;
+pub mod log;
