@@ -80,7 +80,12 @@ pub fn run(plan: &Plan, scratch: &Path, progress: impl Fn(&str) + Sync) -> Resul
                     };
                     let outcome = scenario.run(scratch, &format!("{i:02}")).map_err(|e| e.to_string());
                     let how = if shimmed { "with the shim" } else { "alone" };
-                    progress(&format!("{}, {}, {how}: {}", failure.name(), program.name(), verdict(&outcome)));
+                    progress(&format!(
+                        "{}, {}, {how}: {}",
+                        failure.name(),
+                        program.name(),
+                        verdict(&outcome)
+                    ));
                     *results[i].lock().expect("no panic") = Some(outcome);
                 }
             });
@@ -88,7 +93,8 @@ pub fn run(plan: &Plan, scratch: &Path, progress: impl Fn(&str) + Sync) -> Resul
     });
     let mut rows: Vec<Row> = Vec::new();
     for ((failure, program, shimmed), result) in cases.into_iter().zip(results) {
-        let outcome = result.into_inner().ok().flatten().ok_or_else(|| Error::new("a scenario has not run"))?;
+        let outcome =
+            result.into_inner().ok().flatten().ok_or_else(|| Error::new("a scenario has not run"))?;
         if shimmed {
             rows.last_mut().expect("the case without the shim is before it").with = Some(outcome);
         } else {
@@ -111,10 +117,12 @@ fn verdict(outcome: &std::result::Result<Outcome, String>) -> String {
 pub fn table(rows: &[Row], send_timeout: Duration) -> String {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
-    let head = ["failure", "program", "alone", "with shim6", "silence ms", "limit ms", "lost", "before", "after"];
+    let head =
+        ["failure", "program", "alone", "with shim6", "silence ms", "limit ms", "lost", "before", "after"];
     table.set_header(head);
     for row in rows {
-        let mut cells = vec![row.failure.name().to_owned(), row.program.name().to_owned(), short(&row.without)];
+        let mut cells =
+            vec![row.failure.name().to_owned(), row.program.name().to_owned(), short(&row.without)];
         match &row.with {
             Some(Ok(outcome)) => cells.extend([
                 short(&Ok(outcome.clone())),
@@ -148,7 +156,9 @@ pub fn complaints(rows: &[Row]) -> Vec<String> {
         let name = format!("{}, {}", row.failure.name(), row.program.name());
         match &row.without {
             Err(error) => complaints.push(format!("{name}, alone: {error}")),
-            Ok(o) if o.recovered => complaints.push(format!("{name}: the program survives this alone, so it shows nothing")),
+            Ok(o) if o.recovered => {
+                complaints.push(format!("{name}: the program survives this alone, so it shows nothing"))
+            }
             Ok(_) => {}
         }
         match &row.with {

@@ -54,7 +54,11 @@ impl Namespace {
     pub fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
         let (answer, result) = mpsc::channel();
         let job = Box::new(move || drop(answer.send(job())));
-        self.jobs.as_ref().expect("lives until drop").send(job).expect("the thread lives as long as the value");
+        self.jobs
+            .as_ref()
+            .expect("lives until drop")
+            .send(job)
+            .expect("the thread lives as long as the value");
         result.recv().expect("a job does not panic")
     }
 

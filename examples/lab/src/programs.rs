@@ -134,7 +134,9 @@ pub fn tool() -> Result<PathBuf> {
         .take(2)
         .map(|directory| directory.join("shim6"))
         .find(|path| path.is_file())
-        .ok_or_else(|| Error::new("no `shim6` here; build it with `cargo build --workspace` or name it in SHIM6_BIN"))
+        .ok_or_else(|| {
+            Error::new("no `shim6` here; build it with `cargo build --workspace` or name it in SHIM6_BIN")
+        })
 }
 
 /// A client or a server that runs.
@@ -190,7 +192,9 @@ pub fn wait_for_port(host: &Host, port: u16) -> bool {
         let wanted = wanted.clone();
         host.namespace.run(move || {
             let sockets = std::fs::read_to_string("/proc/thread-self/net/udp6").unwrap_or_default();
-            sockets.lines().any(|line| line.split_once(": ").is_some_and(|(_, l)| l.get(32..38) == Some(&wanted)))
+            sockets
+                .lines()
+                .any(|line| line.split_once(": ").is_some_and(|(_, l)| l.get(32..38) == Some(&wanted)))
         })
     })
 }
@@ -202,7 +206,13 @@ fn suffixed(files: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn start(host: &Host, program: &[String], shim: Option<&Shim>, files: &Path, pipes: Option<Pipes>) -> Result<Running> {
+fn start(
+    host: &Host,
+    program: &[String],
+    shim: Option<&Shim>,
+    files: &Path,
+    pipes: Option<Pipes>,
+) -> Result<Running> {
     let words = match shim {
         Some(shim) => shim.wrap(host, &files.with_extension("log"), program),
         None => program.to_vec(),
@@ -233,7 +243,9 @@ fn measure(process: &mut Process, role: Pipes) -> Arc<Mutex<Trace>> {
         for line in output.lines().map_while(std::io::Result::ok) {
             let Ok(number) = line.trim().parse() else { continue };
             noted.lock().expect("no panic").received.push((number, now_ns()));
-            if matches!(role, Pipes::Answering) && writeln!(answers.lock().expect("no panic"), "{number}").is_err() {
+            if matches!(role, Pipes::Answering)
+                && writeln!(answers.lock().expect("no panic"), "{number}").is_err()
+            {
                 return;
             }
         }

@@ -166,7 +166,8 @@ impl Scenario {
         let (seen_by_client, seen_by_server) = (client.trace(), server.trace());
         let recent = end - SAMPLE.as_nanos() as u64;
         let recovered = seen_by_client.heard(recent, end) && seen_by_server.heard(recent, end);
-        let silence = seen_by_client.longest_silence(struck, end).max(seen_by_server.longest_silence(struck, end));
+        let silence =
+            seen_by_client.longest_silence(struck, end).max(seen_by_server.longest_silence(struck, end));
         let remarks = remarks(&mut client, &mut server);
         client.stop()?;
         server.stop()?;

@@ -145,7 +145,8 @@ impl Topology {
         let mut commands = format!("flush chain ip6 lab path{n}\n");
         let mut swallow = |from: char, to: char| {
             let _ = writeln!(commands, "add rule ip6 lab path{n} iifname \"{from}{n}\" drop");
-            let _ = writeln!(commands, "add rule ip6 lab path{n} iifname \"{from}*\" oifname \"{to}{n}\" drop");
+            let _ =
+                writeln!(commands, "add rule ip6 lab path{n} iifname \"{from}*\" oifname \"{to}{n}\" drop");
         };
         if what != Blackhole::ToClient {
             swallow('a', 'b');
@@ -169,7 +170,8 @@ impl Topology {
     /// It comes back, and with it the host's address and routes.
     pub fn link_up(&self, side: Side, n: usize) -> Result<()> {
         let host = self.host(side);
-        host.namespace.ip(&format!("link set p{n} up\naddr replace {}/64 dev p{n} nodad", host.addresses[n - 1]))?;
+        host.namespace
+            .ip(&format!("link set p{n} up\naddr replace {}/64 dev p{n} nodad", host.addresses[n - 1]))?;
         host.namespace.ip(&host.routes(n))
     }
 
@@ -188,7 +190,9 @@ impl Topology {
                 .ok_or_else(|| Error::new(format!("nft lists no counter {name}: {text}")))
         };
         let of = |direction: &str| {
-            self.pairs().map(|(a, b)| Ok(((a, b), packets(format!("{direction}_{a}_{b}"))?))).collect::<Result<Vec<_>>>()
+            self.pairs()
+                .map(|(a, b)| Ok(((a, b), packets(format!("{direction}_{a}_{b}"))?)))
+                .collect::<Result<Vec<_>>>()
         };
         Ok(Counters { to_server: of("to_server")?, to_client: of("to_client")? })
     }
@@ -207,14 +211,18 @@ impl Topology {
         for n in self.paths() {
             for side in [Side::Client, Side::Server] {
                 let (link, prefix) = (side.letter(), prefix(side, n));
-                let _ =
-                    writeln!(rules, "add rule ip6 lab fail iifname \"{link}{n}\" ip6 saddr != {prefix}/64 drop");
+                let _ = writeln!(
+                    rules,
+                    "add rule ip6 lab fail iifname \"{link}{n}\" ip6 saddr != {prefix}/64 drop"
+                );
             }
             let _ = writeln!(rules, "add rule ip6 lab fail jump path{n}");
         }
         for (a, b) in self.pairs() {
             let (client, server) = (prefix(Side::Client, a), prefix(Side::Server, b));
-            for (direction, source, destination) in [("to_server", client, server), ("to_client", server, client)] {
+            for (direction, source, destination) in
+                [("to_server", client, server), ("to_client", server, client)]
+            {
                 let name = format!("{direction}_{a}_{b}");
                 let _ = writeln!(rules, "add counter ip6 lab {name}");
                 let _ = writeln!(
@@ -237,7 +245,13 @@ pub fn prefix(side: Side, n: usize) -> Ipv6Addr {
 }
 
 impl Host {
-    fn new(side: Side, paths: usize, core: &Namespace, addressing: &Addressing, scratch: &Path) -> Result<Self> {
+    fn new(
+        side: Side,
+        paths: usize,
+        core: &Namespace,
+        addressing: &Addressing,
+        scratch: &Path,
+    ) -> Result<Self> {
         let mut host = Host { namespace: Namespace::new()?, addresses: Vec::new(), identities: None, side };
         host.namespace.sysctl(&[
             ("ipv6/conf/all/accept_ra", "0"),

@@ -20,7 +20,8 @@ impl Trace {
         let mut trace = Trace::default();
         for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
             let mut words = line.split_whitespace();
-            let (Some(kind), Some(what), Some(Ok(at))) = (words.next(), words.next(), words.next().map(str::parse))
+            let (Some(kind), Some(what), Some(Ok(at))) =
+                (words.next(), words.next(), words.next().map(str::parse))
             else {
                 continue;
             };

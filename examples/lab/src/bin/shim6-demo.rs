@@ -55,7 +55,8 @@ fn show(options: &Options) -> Result<ExitCode> {
     let directory = options.keep.clone().unwrap_or_else(|| scratch.path().to_owned());
     std::fs::create_dir_all(&directory)?;
     programs::c_program()?;
-    let wanted = |name: &str, filter: &Option<String>| filter.as_deref().is_none_or(|part| name.contains(part));
+    let wanted =
+        |name: &str, filter: &Option<String>| filter.as_deref().is_none_or(|part| name.contains(part));
     let plan = demo::Plan {
         failures: Failure::ALL.into_iter().filter(|f| wanted(f.name(), &options.failure)).collect(),
         programs: Program::ALL.into_iter().filter(|p| wanted(p.name(), &options.program)).collect(),
@@ -67,9 +68,15 @@ fn show(options: &Options) -> Result<ExitCode> {
     let rows = demo::run(&plan, &directory, |line| eprintln!("demo: {line}"))?;
     println!("{}", demo::table(&rows, SEND_TIMEOUT));
     println!();
-    println!("alone: the program without the shim. with shim6: the same program under `shim6 run`, on both hosts.");
-    println!("silence: the longest that client or server saw from the failure on. lost: datagrams without echo.");
-    println!("before, after: locators on the wire; aN is the client's in the prefix of path N, bN the server's.");
+    println!(
+        "alone: the program without the shim. with shim6: the same program under `shim6 run`, on both hosts."
+    );
+    println!(
+        "silence: the longest that client or server saw from the failure on. lost: datagrams without echo."
+    );
+    println!(
+        "before, after: locators on the wire; aN is the client's in the prefix of path N, bN the server's."
+    );
     if let Some(path) = &options.json {
         std::fs::write(path, format!("{:#}\n", demo::to_json(&rows, SEND_TIMEOUT)))?;
     }
