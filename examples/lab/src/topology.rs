@@ -301,14 +301,16 @@ impl Host {
     fn assign_hba(&mut self, paths: usize, shim6: &Path, scratch: &Path) -> Result<()> {
         let identities = scratch.join(format!("identities-{}", self.side.letter()));
         std::fs::create_dir_all(&identities)?;
-        let file = identities.join("lab.hba");
+        let file = identities.join("lab.pem");
         let mut generate = Command::new(shim6);
-        generate.args(["address", "generate"]).arg("--out").arg(&file);
+        generate.args(["address", "generate", "--output"]).arg(&file);
         let mut assign = Command::new(shim6);
-        assign.args(["address", "assign"]).arg(&file);
+        assign.args(["address", "assign", "--no-dad"]).arg(&file);
         for n in 1..=paths {
-            generate.arg("--prefix").arg(format!("{}/64", prefix(self.side, n)));
-            assign.arg("--interface").arg(format!("{}/64=p{n}", prefix(self.side, n)));
+            let prefix = prefix(self.side, n);
+            // As a router's advertisement would have it: the tool finds the interface of a prefix by this route.
+            self.namespace.ip(&format!("route add {prefix}/64 dev p{n} proto ra"))?;
+            generate.arg("--prefix").arg(format!("{prefix}/64"));
         }
         self.namespace.output(generate, "")?;
         self.namespace.output(assign, "")?;
