@@ -115,7 +115,7 @@ fn a_healthy_path_costs_no_system_call_per_datagram() {
     for program in [Program::Epoll, Program::Python] {
         let bench = Bench::new(2);
         let _server = bench.serve(program, "--quiet", Some(&bench.shim));
-        let count = |name: &str, datagrams: i64, shim| {
+        let count = |name: &str, datagrams: i64, shim: Option<&Shim>| {
             let client = program.client(bench.topology.server.addresses[0]).unwrap();
             let options = format!("--quiet --ping-pong --seconds 25 --count {datagrams}");
             system_calls(&bench, name, with(client, &options), shim)
