@@ -6,3 +6,4 @@
 pub mod cell;
 pub mod host;
 pub mod netlink;
+pub mod random;
