@@ -5,4 +5,5 @@
 
 pub mod cell;
 pub mod host;
-pub mod log;
+pub mod netlink;
+pub mod random;
