@@ -4,4 +4,12 @@
 //! it through [`Handle`](host) and per ULID pair through [`cell::Cell`], without locks on the healthy path.
 
 pub mod cell;
+pub mod clock;
+mod filter;
+mod frag;
 pub mod host;
+pub mod random;
+mod sys;
+mod udp;
+
+pub use udp::{build_udp, build_udp_into};
