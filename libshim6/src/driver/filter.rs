@@ -71,10 +71,11 @@ mod tests {
     fn kernel_keeps(program: &[sock_filter], packet: &[u8]) -> bool {
         let mut pair = [0; 2];
         // SAFETY: room for two descriptors.
-        let r = unsafe { libc::socketpair(libc::AF_UNIX, libc::SOCK_DGRAM | libc::SOCK_NONBLOCK, 0, pair.as_mut_ptr()) };
+        let r = unsafe {
+            libc::socketpair(libc::AF_UNIX, libc::SOCK_DGRAM | libc::SOCK_NONBLOCK, 0, pair.as_mut_ptr())
+        };
         assert_eq!(r, 0);
-        let prog = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
-        sys::set_option(pair[1], libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &prog).unwrap();
+        sys::attach_filter(pair[1], program).unwrap();
         let mut buf = [0u8; 64];
         // SAFETY: the buffers are as long as said.
         let got = unsafe {

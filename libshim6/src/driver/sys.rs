@@ -168,14 +168,18 @@ pub fn set_option<T: Copy>(fd: RawFd, level: c_int, name: c_int, value: &T) -> i
     check(unsafe { libc::syscall(libc::SYS_setsockopt, fd, level, name, p, len) }).map(drop)
 }
 
+/// Attach a classic BPF program; an earlier one is replaced at once.
+pub fn attach_filter(fd: RawFd, program: &[libc::sock_filter]) -> io::Result<()> {
+    let prog = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+    set_option(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &prog)
+}
+
 /// `getsockopt(2)` of a C int.
 pub fn int_option(fd: RawFd, level: c_int, name: c_int) -> io::Result<c_int> {
     let mut value: c_int = 0;
     let mut len = size_of::<c_int>() as libc::socklen_t;
     // SAFETY: both pointers are valid for writes of the sizes they stand for.
-    let r = unsafe {
-        libc::syscall(libc::SYS_getsockopt, fd, level, name, &raw mut value, &raw mut len)
-    };
+    let r = unsafe { libc::syscall(libc::SYS_getsockopt, fd, level, name, &raw mut value, &raw mut len) };
     check(r).map(|_| value)
 }
 

@@ -72,7 +72,12 @@ impl Sum {
 /// locators will be (S6-11.1-2).
 ///
 /// `data` beyond 65527 octets does not fit a datagram: `None`.
-pub fn build_udp(ulids: UlidPair, source_port: u16, destination_port: u16, data: &[IoSlice<'_>]) -> Option<Vec<u8>> {
+pub fn build_udp(
+    ulids: UlidPair,
+    source_port: u16,
+    destination_port: u16,
+    data: &[IoSlice<'_>],
+) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     build_udp_into(&mut out, ulids, source_port, destination_port, data).then_some(out)
 }

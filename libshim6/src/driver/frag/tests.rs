@@ -118,17 +118,28 @@ fn overlap_poisons_the_packet() {
         // The number is free again when its time is over.
         let later = now + TIMEOUT;
         assert_eq!(r.handle(later, ulids(1), &raw(17, 0, true, 1, &[1; 8])), Outcome::Waiting);
-        assert!(matches!(r.handle(later, ulids(1), &raw(17, 8, false, 1, &[1; 1])), Outcome::Complete(17, _)));
+        assert!(matches!(
+            r.handle(later, ulids(1), &raw(17, 8, false, 1, &[1; 1])),
+            Outcome::Complete(17, _)
+        ));
     }
 }
 
 #[test]
 fn bad_fragments_are_dropped_and_atomic_ones_pass() {
     let mut r = Reassembly::default();
-    for bad in [&raw(17, 0, true, 1, &[0; 7])[..], &raw(17, 65528, false, 1, &[0; 8]), &raw(17, 8, false, 1, &[]), &[17; 7]] {
+    for bad in [
+        &raw(17, 0, true, 1, &[0; 7])[..],
+        &raw(17, 65528, false, 1, &[0; 8]),
+        &raw(17, 8, false, 1, &[]),
+        &[17; 7],
+    ] {
         assert_eq!(r.handle(Time(1), ulids(1), bad), Outcome::Dropped);
     }
-    assert_eq!(r.handle(Time(1), ulids(1), &raw(58, 0, false, 1, b"x")), Outcome::Complete(58, b"x".to_vec()));
+    assert_eq!(
+        r.handle(Time(1), ulids(1), &raw(58, 0, false, 1, b"x")),
+        Outcome::Complete(58, b"x".to_vec())
+    );
     assert!(r.packets.is_empty());
 }
 
