@@ -10,6 +10,7 @@ mod filter;
 mod frag;
 pub mod host;
 mod inject;
+pub mod log;
 pub mod netlink;
 pub mod random;
 mod receive;

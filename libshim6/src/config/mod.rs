@@ -1,6 +1,14 @@
 //! Every settable quantity with its default and source (S6-14-1, RE-C-*, S6-2-5).
+//!
+//! In: a TOML file and the variables `SHIM6_CONFIG`, `SHIM6_SET` and `SHIM6_LOG`. Out: a [`Config`] whose values are in
+//! range, or a [`ConfigError`] that says what to change.
 
-use serde::Deserialize;
+mod load;
+#[cfg(test)]
+mod tests;
+
+pub use load::{ConfigError, DEFAULT_FILE, ENV_CONFIG, ENV_LOG, ENV_SET, KEYS};
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -141,7 +149,3 @@ impl Default for TriggerConfig {
         TriggerConfig { bytes: Some(2048), age: Some(Duration::from_secs(60)), packets: None }
     }
 }
-
-/// Reading of `SHIM6_CONFIG` and of the settings that `shim6 run` passes on.
-#[derive(Deserialize)]
-struct _File {}
