@@ -18,6 +18,8 @@ mod send;
 mod sys;
 #[cfg(test)]
 mod testing;
+mod traffic;
 mod udp;
+mod watch;
 
 pub use udp::{build_udp, build_udp_into};
