@@ -27,17 +27,27 @@ impl Host {
         if user_ns {
             unshare.arg("-r");
         }
+        unshare.args(["-m", "-n"]);
+        let host = Host::hold(unshare, user_ns);
+        host.run(&["mount", "-t", "tmpfs", "none", "/etc"]);
+        host
+    }
+
+    /// Another host, to which links of this one can be moved.
+    fn neighbour(&self) -> Host {
+        Host::hold(self.command(&["unshare", "-n"]), self.user_ns)
+    }
+
+    fn hold(mut unshare: Command, user_ns: bool) -> Host {
         // `cat` ends when the pipe to it does
-        unshare.args(["-m", "-n", "cat"]).stdin(Stdio::piped()).stdout(Stdio::null());
-        let holder = unshare.spawn().expect("unshare (util-linux) is needed");
+        let holder = unshare.arg("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
+        let holder = holder.expect("unshare and nsenter (util-linux) are needed");
         let end = Instant::now() + Duration::from_secs(10);
         while fs::read_to_string(format!("/proc/{}/comm", holder.id())).unwrap().trim() != "cat" {
             assert!(Instant::now() < end, "no namespaces: root, or user namespaces, are needed");
             pause();
         }
-        let host = Host { holder, user_ns, dir: tempfile::tempdir().unwrap() };
-        host.run(&["mount", "-t", "tmpfs", "none", "/etc"]);
-        host
+        Host { holder, user_ns, dir: tempfile::tempdir().unwrap() }
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -275,7 +285,7 @@ fn a_duplicate_takes_the_set_away() {
     host.shim6(&["assign", "--remove", "set.pem"]).good();
 
     // So move that end to a host of its own
-    let far = Host::new();
+    let far = host.neighbour();
     host.ip(&format!("link set far-up1 netns {}", far.holder.id()));
     far.ip("link set far-up1 up");
     far.ip(&format!("address add {}/64 dev far-up1 nodad", addresses[1]));

@@ -302,6 +302,9 @@ fn causes_do_not_depend_on_the_order_of_notifications() {
     let refreshed = Address { valid_lft: Some(Duration::from_secs(9)), ..test_address(1, "2001:db8::1") };
     state.apply(Message::Address(refreshed), &mut events);
     state.apply(Message::Link(test_link(1, true)), &mut events);
+    // An event of a wireless driver: name and MTU stay
+    let partial = Link { name: String::new(), mtu: 0, ..test_link(1, true) };
+    state.apply(Message::Link(partial), &mut events);
     assert_eq!(events, []);
 }
 
