@@ -221,6 +221,10 @@ fn from_generate_to_assign() {
     assert!(other.iter().zip(&addresses).all(|(x, y)| x != y));
     assert!(other.iter().all(|a| a.octets()[8] >> 5 == 0));
     host.shim6(&["verify", &addresses[0].to_string(), "set.pem"]).bad(&["does not belong"]);
+
+    // Without carrier there is nobody to ask; `far-up1` is down
+    let done = host.shim6(&["assign", "set.pem"]).good();
+    assert!(done.err.contains("up1 has no link") && !done.err.contains("up0 has no link"), "{done:?}");
 }
 
 #[test]

@@ -40,6 +40,12 @@ fn veth() {
     ip("link add v0 type veth peer name v1");
     ip("link set v1 up");
     ip("link set v0 up");
+    // Carrier is told by a worker of the kernel
+    let end = Instant::now() + Duration::from_secs(10);
+    while !(link("v0").running && link("v1").running) {
+        assert!(Instant::now() < end, "no carrier");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn addr(s: &str) -> Ipv6Addr {
