@@ -1,0 +1,49 @@
+# The two that matter: `make demo` shows what the shim does, `make test` runs all tests.
+
+CARGO ?= cargo
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.PHONY: help setup build demo test lint fmt conformance clean
+
+help:
+	@echo "make demo         unmodified programs lose a path, with and without the shim (DEMO_ARGS=--help for more)"
+	@echo "make test         everything that is checked: format, lints, all tests, conformance"
+	@echo "make build        the tool and the preload library, in target/release"
+	@echo "make setup        install the packages that demo and tests need and that are missing (Debian, Ubuntu)"
+	@echo "make lint         clippy"
+	@echo "make fmt          format the code"
+	@echo "make conformance  write docs/conformance.md"
+	@echo "make clean        remove what was built"
+
+setup:
+	@scripts/setup
+
+build:
+	$(CARGO) build --locked --release --workspace
+
+demo: setup build
+	$(CARGO) run --locked --release --quiet -p shim6-lab --bin shim6-demo -- $(DEMO_ARGS)
+
+lint:
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+fmt:
+	$(CARGO) fmt --all
+
+conformance:
+	scripts/conformance
+
+# The tests that cross a network run the tool and the preload library, hence the build before them.
+test: setup
+	$(CARGO) fmt --all --check
+	$(MAKE) --no-print-directory lint
+	$(CARGO) build --locked --workspace
+	python3 scripts/test_conformance.py
+	scripts/conformance --check
+	$(CARGO) test --locked --workspace --no-fail-fast | tee target/test.log
+	@awk '/^test result:/ { passed += $$4; failed += $$6; ignored += $$8 } \
+	  END { printf "test result: all %d tests passed; %d failed; %d ignored\n", passed, failed, ignored; exit failed || !passed }' \
+	  target/test.log
+
+clean:
+	$(CARGO) clean
