@@ -28,7 +28,8 @@ fn bound(host: &Host, address: Ipv6Addr) -> UdpSocket {
 fn passes(from: &Host, source: Ipv6Addr, to: &Host, destination: Ipv6Addr) -> bool {
     let receiver = bound(to, destination);
     let sender = bound(from, source);
-    sender.send_to(b"hello", receiver.local_addr().unwrap()).is_ok() && receiver.recv_from(&mut [0; 8]).is_ok()
+    sender.send_to(b"hello", receiver.local_addr().unwrap()).is_ok()
+        && receiver.recv_from(&mut [0; 8]).is_ok()
 }
 
 /// The locator pairs that work, per direction, as "a1b2".
@@ -159,7 +160,10 @@ fn programs_end_with_their_namespace() {
     let mut process = namespace.spawn(command("sleep", "100")).unwrap();
     assert!(process.is_running());
     drop(namespace);
-    assert!(shim6_lab::wait_for(Duration::from_secs(2), || !process.is_running()), "the thread's end is its end");
+    assert!(
+        shim6_lab::wait_for(Duration::from_secs(2), || !process.is_running()),
+        "the thread's end is its end"
+    );
 }
 
 fn command(program: &str, arguments: &str) -> Command {
