@@ -1,7 +1,7 @@
 """Run scenarios: build the network, start the program under test on one host and the peer on the other, judge.
 
     interop.py --self [SCENARIO...]                         the Python implementation against itself
-    interop.py --shim6 BIN --preload LIB [SCENARIO...]      a real program under the shim
+    interop.py --shim6 BIN [--library LIB] [SCENARIO...]    a real program under `shim6 run`
 
 Exit status 0 if all scenarios hold. Needs root or `unshare -Urn`. `--capture DIR` keeps one pcap per scenario;
 `--dissector LUA` has tshark read it and complains about malformed packets and expert warnings.
@@ -64,9 +64,10 @@ def start_subject(a, lab, directory, role, settings, server):
         command = [sys.executable, str(HERE / "subject.py"), role, str(directory / "subject.json"), *arguments]
     else:
         command = [sys.executable, str(HERE / "programs" / f"{role}.py"), *arguments]
-        settings = SETTINGS | settings | {"identities": str(directory / "identities")}
-        environment |= {"LD_PRELOAD": a.preload, "SHIM6_LOG": a.log,
-                        "SHIM6_SET": ";".join(f"{k}={v}" for k, v in settings.items())}
+        shim = [a.shim6, "run", "--strict", "--identity", str(directory / "identities"), "--log-level", a.log]
+        shim += ["--library", a.library] if a.library else []
+        shim += [x for k, v in (SETTINGS | settings).items() for x in ("--set", f"{k}={v}")]
+        command = [*shim, "--", *command]
     process = lab.hosts["a"].start(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
     if process.stdout.readline().strip() != "ready":
         raise RuntimeError(f"the program under test did not start: {(directory / 'subject.log').read_text()[-2000:]}")
@@ -90,12 +91,11 @@ def run(a, name, directory):
         plain = netlab.prefix_text("b", 1).replace("::/64", "::bad")
         lab.assign("b", 1, plain)
         capture = directory / "capture.pcap"
-        tcpdump = lab.hosts["b"].start(["tcpdump", "-U", "-i", "any", "-w", str(capture), "ip6 and not icmp6"],
-                                       stderr=subprocess.PIPE, text=True)
-        processes.append(tcpdump)
-        while "listening on" not in (line := tcpdump.stderr.readline()):
-            if not line:
-                raise RuntimeError("tcpdump did not start")
+        recorder = lab.hosts["b"].start([sys.executable, str(HERE / "capture.py"), str(capture)],
+                                        stdout=subprocess.PIPE, text=True)
+        processes.append(recorder)
+        if recorder.stdout.readline().strip() != "ready":
+            raise RuntimeError("capture.py did not start")
         # A program without the shim, on the same host as the one under it.
         processes.append(lab.hosts["a"].start([sys.executable, str(HERE / "programs" / "echo.py"), str(CANARY)],
                                               stdout=subprocess.DEVNULL))
@@ -123,23 +123,29 @@ def run(a, name, directory):
             p.wait()
         lab.close()
     if good and a.dissector:
-        good = dissect(a.dissector, capture)
+        good = dissect(a.dissector, capture, subject)
     if not good:
         print((directory / "subject.log").read_text()[-6000:])
     return good
 
 
-def dissect(dissector, capture):
-    """tshark with our dissector finds nothing malformed and nothing to warn of in what went over the wire."""
-    done = subprocess.run(["tshark", "-X", f"lua_script:{dissector}", "-r", str(capture), "-Y",
-                           "ipv6.nxt == 140 && (_ws.malformed || _ws.expert.severity >= 0x00400000)"],
-                          capture_output=True, text=True)
-    lines = done.stdout.splitlines()
-    for line in lines[:20]:
+def dissect(dissector, capture, subject):
+    """tshark with our dissector finds nothing malformed and nothing to warn of in what the host under test sent. (What the
+    peer sends is odd on purpose.)"""
+    shim6 = f"ipv6.nxt == 140 && ipv6.src in {{{', '.join(packet.show(x) for x in subject)}}}"
+    bad = f"{shim6} && (_ws.malformed || _ws.expert.severity >= 0x00400000)"
+    lines = {}
+    for what in (shim6, bad):
+        done = subprocess.run(["tshark", "-n", "-X", f"lua_script:{dissector}", "-r", str(capture), "-Y", what],
+                              capture_output=True, text=True)
+        if done.returncode:
+            print(f"  tshark: {done.stderr}")
+            return False
+        lines[what] = done.stdout.splitlines()
+    for line in lines[bad][:20]:
         print(f"  tshark: {line}")
-    if done.returncode:
-        print(done.stderr)
-    return not lines and done.returncode == 0
+    print(f"  tshark: {len(lines[bad])} of {len(lines[shim6])} packets malformed or with a warning")
+    return lines[shim6] != [] and lines[bad] == []
 
 
 def main():
@@ -147,13 +153,13 @@ def main():
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"of {', '.join(SCENARIOS)}; default: all")
     parser.add_argument("--self", action="store_true")
     parser.add_argument("--shim6")
-    parser.add_argument("--preload")
+    parser.add_argument("--library", help="preload library, if not the one beside the tool")
     parser.add_argument("--log", default="info", help="SHIM6_LOG for the program under test")
     parser.add_argument("--capture", type=pathlib.Path, help="keep captures and logs here")
     parser.add_argument("--dissector")
     a = parser.parse_args()
-    if not a.self and not (a.shim6 and a.preload):
-        parser.error("either --self, or both --shim6 and --preload")
+    if a.self == bool(a.shim6):
+        parser.error("either --self or --shim6")
     if unknown := set(a.scenarios) - set(SCENARIOS):
         parser.error(f"no scenario {', '.join(unknown)}")
     bad = []

@@ -87,8 +87,8 @@ class Scenario(Host):
             self.say(f"FAILED: {e}")
             for text in self.endpoint.problems[:20]:
                 self.say(f"  problem: {text}")
-            for seen in self.trace[-12:]:
-                self.say(f"  {seen.time - self.started:8.3f} {seen}")
+            for seen in self.trace[-8:]:
+                self.say(f"  {seen.time - self.started:8.3f} {str(seen)[:400]}")
             return 1
         self.say("ok")
         return 0

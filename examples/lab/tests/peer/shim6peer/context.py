@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import os
 import random
+import struct
 from dataclasses import dataclass
 
 from . import hba, packet
@@ -51,6 +52,7 @@ class Context:
         self.retry_at, self.retries = None, 0
         self.locators = {peer: False}  # Ls(peer): verified?
         self.generation = None
+        self.offered = 0  # number of locators in that list
         self.peer_pds = None
         self.preferences = []
         self.pair = (local, peer)
@@ -193,6 +195,8 @@ class Endpoint:
                 seen.message = packet.parse(octets)
         except Malformed as e:
             self.problems.append(f"{e}: {packet.show(source)} -> {packet.show(destination)} {octets.hex()}")
+            if isinstance(e, packet.UnknownType):
+                self.send_error(0, 2, seen)
             return
         seen.dropped = not self.accepts(seen)
         self.trace.append(seen)
@@ -216,12 +220,21 @@ class Endpoint:
         unknown = [o for o in m.options if o.critical and o.type not in packet.ALLOWED[m.type]]
         if unknown:
             self.problems.append(f"critical option {unknown[0].type}: {seen}")
+            self.send_error(1, unknown[0].at, seen)
             return
+        needs_validator = m.type in (R1, I2, R1BIS, I2BIS)
+        if needs_validator and m.option(VALIDATOR) is None:
+            raise Malformed("no Responder Validator")
+        for kind, length in ((ULID_PAIR, 36), (FII, 4)):
+            if m.option(kind) and len(m.option(kind).contents) != length:
+                raise Malformed(f"option {kind} with a wrong Length")
         handler = {I1: self.on_i1, R1: self.on_r1, I2: self.on_i2, R2: self.on_r2, R1BIS: self.on_r1bis,
                    I2BIS: self.on_i2bis}.get(m.type)
         if handler:
-            handler(m, arrived)
+            handler(m, arrived, seen) if m.type in (I2, I2BIS, R2) else handler(m, arrived)
             return
+        if m.type == PROBE and (m.sent[0].source, m.sent[0].destination) != arrived:
+            raise Malformed("a Probe of another pair")
         context = self.by_tag(m.tag)
         if context is None or seen.source not in context.locators or seen.destination not in self.addresses():
             self.send_r1bis(m.tag, arrived)
@@ -234,7 +247,14 @@ class Endpoint:
             context.reap.probe(self.now, arrived, m)
         else:
             context.reap.payload_in(self.now, arrived)
-            (self.on_update if m.type == UPDATE else self.on_update_ack)(context, m, arrived)
+            (self.on_update if m.type == UPDATE else self.on_update_ack)(context, m, arrived, seen)
+
+    def send_error(self, code, at, seen):
+        """Error (5.14); `at` counts from the start of the shim message, the Pointer from that of the packet."""
+        header = struct.pack("!IHBB", 6 << 28, len(seen.octets), packet.PROTOCOL, 64) + seen.source + seen.destination
+        quoted = (header + seen.octets)[:1232]
+        fields = {"code": code, "pointer": 40 + at, "packet": quoted}
+        self.emit(seen.destination, seen.source, Message(ERROR, fields))
 
     def ready(self, context):
         """Packets of an established peer in I2-SENT and I2BIS-SENT ask for another I2 or I2bis (10.4, 12.2)."""
@@ -277,7 +297,7 @@ class Endpoint:
                                    options + self.ulid_options(c, c.exchange) + self.own_options(c))
                 return
 
-    def peer_set(self, m, ulid, cached=None):
+    def peer_set(self, m, ulid, seen, cached=None):
         """(Ls(peer), generation, PDS) that a message offers; None if it must be discarded (7.2, 7.13)."""
         option, pds = m.option(LOCATORS), m.option(PDS)
         pds = pds.contents if pds else cached
@@ -287,30 +307,31 @@ class Endpoint:
         if option is None:
             return {ulid: False}, None, pds
         generation, offered = packet.parse_locators(option.contents)
-        for address, method in offered:
+        for i, (address, method) in enumerate(offered):
             if method != packet.HBA or pds is None or not hba.verify(address, pds):
                 self.problems.append(f"locator {packet.show(address)} does not verify")
+                self.send_error(2, option.at + 9 + i, seen)
                 return None
         return {ulid: False} | {a: True for a, _ in offered}, generation, pds
 
-    def on_i2(self, m, arrived):
+    def on_i2(self, m, arrived, seen):
         key, context, pair = self.lookup(m, arrived)
         expected = self.r1_validator(m.responder_nonce, m.tag, key, arrived)
         if m.option(VALIDATOR).contents != expected:
             self.problems.append("I2 with a validator that is not ours")
             return
-        self.accept(m, key, context, pair)
+        self.accept(m, key, context, pair, seen)
 
-    def on_i2bis(self, m, arrived):
+    def on_i2bis(self, m, arrived, seen):
         key, context, pair = self.lookup(m, arrived)
         expected = self.validator(b"R1bis", m.responder_nonce, m.packet_tag.to_bytes(6, "big"), *arrived)
         if m.option(VALIDATOR).contents != expected:
             self.problems.append("I2bis with a validator that is not ours")
             return
-        self.accept(m, key, context, pair)
+        self.accept(m, key, context, pair, seen)
 
-    def accept(self, m, key, context, pair):
-        offer = self.peer_set(m, key[1], context.peer_pds if context else None)
+    def accept(self, m, key, context, pair, seen):
+        offer = self.peer_set(m, key[1], seen, context.peer_pds if context else None)
         if offer is None or key[0] not in self.addresses():
             return
         known = set(offer[0]) | (set(context.locators) if context else set())
@@ -328,6 +349,7 @@ class Endpoint:
         context.peer_tag = m.tag
         if m.option(LOCATORS) or context.generation is None:
             context.locators, context.generation = offer[0], offer[1]
+            context.offered = len(offer[0])
         context.peer_pds = offer[2]
         timeout = m.option(KEEPALIVE_TIMEOUT)
         if timeout and len(timeout.contents) == 4 and any(timeout.contents[2:]):
@@ -337,11 +359,11 @@ class Endpoint:
         order = sorted(self.own_options(context) + self.extra_options(R2), key=lambda o: o.type)
         context.send_control(pair, Message(R2, {"tag": context.tag, "nonce": nonce}, order))
 
-    def on_r2(self, m, arrived):
+    def on_r2(self, m, arrived, seen):
         for c in self.contexts.values():
             waiting = c.state in (I1_SENT, I2_SENT, I2BIS_SENT)
             if waiting and c.nonce == m.nonce and c.exchange == (arrived[1], arrived[0]):
-                offer = self.peer_set(m, c.peer, c.peer_pds)
+                offer = self.peer_set(m, c.peer, seen, c.peer_pds)
                 if offer is not None:
                     self.record(c, m, offer)
                     c.established(c.exchange)
@@ -373,23 +395,29 @@ class Endpoint:
         context.send_control(pair or context.pair, context.update)
         return context.update
 
-    def on_update(self, context, m, arrived):
-        offer = self.peer_set(m, context.peer, context.peer_pds)
+    def on_update(self, context, m, arrived, seen):
+        offer = self.peer_set(m, context.peer, seen, context.peer_pds)
         if offer is None:
             return
+        locators, generation = context.offered, context.generation
         if m.option(LOCATORS):
-            context.locators, context.generation = offer[0], offer[1]
-        if m.option(PREFERENCES):
-            generation, elements = packet.parse_preferences(m.option(PREFERENCES).contents)
-            if generation != context.generation or len(elements) != len(context.locators) - (context.peer not in dict(
-                    packet.parse_locators(m.option(LOCATORS).contents)[1]) if m.option(LOCATORS) else 0):
+            generation, offered = packet.parse_locators(m.option(LOCATORS).contents)
+            locators = len(offered)
+        preferences = m.option(PREFERENCES)
+        if preferences:
+            stated, elements = packet.parse_preferences(preferences.contents)
+            if stated != generation or len(elements) != locators:
+                wrong_generation = stated != generation
                 self.problems.append("preferences that do not fit the list")
+                self.send_error(3 if wrong_generation else 4, preferences.at + (4 if wrong_generation else 2), seen)
                 return
             context.preferences = elements
+        if m.option(LOCATORS):
+            context.locators, context.generation, context.offered = offer[0], offer[1], locators
         fields = {"tag": context.peer_tag, "nonce": m.nonce}
         context.send_control((arrived[1], arrived[0]), Message(UPDATE_ACK, fields))
 
-    def on_update_ack(self, context, m, arrived):
+    def on_update_ack(self, context, m, arrived, seen):
         if context.update and context.update.nonce == m.nonce:
             context.update = None
 
@@ -429,8 +457,9 @@ class Endpoint:
         except Malformed as e:
             self.problems.append(str(e))
             return None, None
-        if more and len(part) % 8:
-            self.problems.append(f"fragment of {len(part)} octets that is not the last")
+        if more and len(part) % 8 or offset + len(part) > 65535 or not part:
+            self.problems.append(f"fragment of {len(part)} octets at {offset}, more: {more}")
+            return None, None
         parts = context.buffers.setdefault(identification, {})
         parts[offset] = (part, more)
         whole, at = b"", 0

@@ -38,6 +38,10 @@ class Malformed(Exception):
     """The octets are no message that could be processed."""
 
 
+class UnknownType(Malformed):
+    """All is well but for the message type."""
+
+
 def pack_address(text):
     return ipaddress.IPv6Address(text).packed
 
@@ -64,7 +68,8 @@ class Option:
     type: int
     contents: bytes
     critical: bool = False
-    padding: bytes = None  # None: zeros
+    padding: bytes = field(default=None, compare=False)  # None: zeros
+    at: int = field(default=None, compare=False)  # offset in the received message
 
     def pack(self):
         need = 7 - (len(self.contents) + 3) % 8
@@ -143,8 +148,8 @@ def refresh_checksum(octets):
     return octets[:4] + struct.pack("!H", checksum(octets[:length])) + octets[6:]
 
 
-def parse_options(octets):
-    options, at = [], 0
+def parse_options(octets, start):
+    options, at = [], start
     while at < len(octets):
         if len(octets) - at < 4:
             raise Malformed("stray octets behind the options")
@@ -153,7 +158,7 @@ def parse_options(octets):
         if at + total > len(octets):
             raise Malformed(f"option {kind >> 1} runs past the end")
         contents = octets[at + 4:at + 4 + length]
-        options.append(Option(kind >> 1, contents, bool(kind & 1), octets[at + 4 + length:at + total]))
+        options.append(Option(kind >> 1, contents, bool(kind & 1), octets[at + 4 + length:at + total], at))
         at += total
     return options
 
@@ -177,7 +182,7 @@ def parse(octets):
         pointer = struct.unpack_from("!H", octets, 6)[0]
         return Message(ERROR, {"code": octets[3] >> 1, "pointer": pointer, "packet": octets[8:]})
     if type not in FIXED:
-        raise Malformed(f"unknown type {type}")
+        raise UnknownType(f"unknown type {type}")
     if length < FIXED[type]:
         raise Malformed(f"{NAMES[type]} of {length} octets")
     tag = lambda at: int.from_bytes(octets[at:at + 6], "big") & MAX_TAG
@@ -206,7 +211,7 @@ def parse(octets):
             blocks.append(Block(octets[start:start + 16], octets[start + 16:start + 32], word(start + 32), word(start + 36)))
             start += 40
         fields = {"tag": tag(6), "sta": sta, "sent": blocks[:sent], "received": blocks[sent:]}
-    return Message(type, fields, parse_options(octets[start:]))
+    return Message(type, fields, parse_options(octets, start))
 
 
 def audit(source, destination, octets):
@@ -312,6 +317,8 @@ def locators_option(generation, locators):
 
 
 def parse_locators(contents):
+    if len(contents) < 5:
+        raise Malformed("Locator List cut short")
     generation, n = struct.unpack_from("!IB", contents)
     start = 5 + n + (7 - n) % 8
     if len(contents) != start + 16 * n or n == 0:
@@ -325,6 +332,8 @@ def preferences_option(generation, elements):
 
 
 def parse_preferences(contents):
+    if len(contents) < 5:
+        raise Malformed("Locator Preferences cut short")
     generation, size = struct.unpack_from("!IB", contents)
     if size == 0 or (len(contents) - 5) % size:
         raise Malformed("Locator Preferences with a wrong Length")
