@@ -1,0 +1,1 @@
+//! The vectors of `docs/requirements/hba-cga.md` part I.
