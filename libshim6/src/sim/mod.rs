@@ -23,7 +23,7 @@ use crate::crypto::HbaSet;
 use crate::engine::{ContextInfo, ContextState, Datagram, Engine, IcmpKind, LocalLocator, Transmit};
 use crate::event::Event;
 use crate::identity::Identity;
-use crate::rng::SeededRng;
+use crate::rng::{Rng, SeededRng};
 use crate::time::Time;
 use crate::wire::{self, Message};
 use app::Running;
@@ -343,9 +343,7 @@ impl World {
 
     /// A host loses all its state, as at a restart of the process.
     pub fn restart(&mut self, host: usize) {
-        self.seed = self.seed.wrapping_add(0x1_0000_0000);
-        let seed = self.seed.wrapping_mul(31).wrapping_add(host as u64);
-        let now = self.now;
+        let (now, seed) = (self.now, self.rng.u64());
         self.hosts[host].restart(now, seed);
         self.drain(host);
     }
