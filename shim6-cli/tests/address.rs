@@ -27,17 +27,27 @@ impl Host {
         if user_ns {
             unshare.arg("-r");
         }
+        unshare.args(["-m", "-n"]);
+        let host = Host::hold(unshare, user_ns);
+        host.run(&["mount", "-t", "tmpfs", "none", "/etc"]);
+        host
+    }
+
+    /// Another host, to which links of this one can be moved.
+    fn neighbour(&self) -> Host {
+        Host::hold(self.command(&["unshare", "-n"]), self.user_ns)
+    }
+
+    fn hold(mut unshare: Command, user_ns: bool) -> Host {
         // `cat` ends when the pipe to it does
-        unshare.args(["-m", "-n", "cat"]).stdin(Stdio::piped()).stdout(Stdio::null());
-        let holder = unshare.spawn().expect("unshare (util-linux) is needed");
+        let holder = unshare.arg("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
+        let holder = holder.expect("unshare and nsenter (util-linux) are needed");
         let end = Instant::now() + Duration::from_secs(10);
         while fs::read_to_string(format!("/proc/{}/comm", holder.id())).unwrap().trim() != "cat" {
             assert!(Instant::now() < end, "no namespaces: root, or user namespaces, are needed");
             pause();
         }
-        let host = Host { holder, user_ns, dir: tempfile::tempdir().unwrap() };
-        host.run(&["mount", "-t", "tmpfs", "none", "/etc"]);
-        host
+        Host { holder, user_ns, dir: tempfile::tempdir().unwrap() }
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -211,6 +221,10 @@ fn from_generate_to_assign() {
     assert!(other.iter().zip(&addresses).all(|(x, y)| x != y));
     assert!(other.iter().all(|a| a.octets()[8] >> 5 == 0));
     host.shim6(&["verify", &addresses[0].to_string(), "set.pem"]).bad(&["does not belong"]);
+
+    // Without carrier there is nobody to ask; `far-up1` is down
+    let done = host.shim6(&["assign", "set.pem"]).good();
+    assert!(done.err.contains("up1 has no link") && !done.err.contains("up0 has no link"), "{done:?}");
 }
 
 #[test]
@@ -275,7 +289,7 @@ fn a_duplicate_takes_the_set_away() {
     host.shim6(&["assign", "--remove", "set.pem"]).good();
 
     // So move that end to a host of its own
-    let far = Host::new();
+    let far = host.neighbour();
     host.ip(&format!("link set far-up1 netns {}", far.holder.id()));
     far.ip("link set far-up1 up");
     far.ip(&format!("address add {}/64 dev far-up1 nodad", addresses[1]));

@@ -16,6 +16,8 @@ use std::time::Duration;
 /// How long duplicate address detection may take: up to 1 s of delay and 1 s per try (RFC 4862 section 5.4), and then some.
 const DAD_WAIT: Duration = Duration::from_secs(10);
 const DAD_STEP: Duration = Duration::from_millis(50);
+/// How long to wait for carrier, a multiple of the step; without it the detection does not start.
+const CARRIER_WAIT: Duration = Duration::from_millis(1000);
 
 #[derive(Args, Debug)]
 pub(super) struct AssignArgs {
@@ -121,19 +123,22 @@ fn put(
 /// Wait until the new addresses can be used; `false` if some cannot. A collision takes all of them away again, since a
 /// set is to be replaced as a whole (HC-HBA-13).
 fn wait_for_dad(added: &[(u32, Ipv6Addr)], links: &[Link]) -> Result<bool, String> {
-    let carrier = |ifindex: u32| links.iter().any(|l| l.ifindex == ifindex && l.operational());
-    let mut left: Vec<(u32, Ipv6Addr)> = Vec::new();
-    for &(ifindex, addr) in added {
-        if carrier(ifindex) {
-            left.push((ifindex, addr));
-        } else {
-            let name = name_of(links, ifindex);
-            eprintln!(
-                "shim6: note: {name} has no link, so {addr} is checked for duplicates and usable once it has one"
-            );
+    let mut left: Vec<(u32, Ipv6Addr)> = added.to_vec();
+    for step in 0..DAD_WAIT.as_millis() / DAD_STEP.as_millis() {
+        // A link that was just set up gets carrier some time later
+        if DAD_STEP.as_millis() * step == CARRIER_WAIT.as_millis() {
+            let links = super::links()?;
+            left.retain(|(ifindex, addr)| {
+                let carrier = links.iter().any(|l| l.ifindex == *ifindex && l.operational());
+                if !carrier {
+                    let name = name_of(&links, *ifindex);
+                    eprintln!(
+                        "shim6: note: {name} has no link, so {addr} is checked for duplicates and usable once it has one"
+                    );
+                }
+                carrier
+            });
         }
-    }
-    for _ in 0..DAD_WAIT.as_millis() / DAD_STEP.as_millis() {
         let now = addresses()?;
         let state = |key: &(u32, Ipv6Addr)| now.iter().find(|a| (a.ifindex, a.addr) == *key);
         let duplicates: Vec<_> =

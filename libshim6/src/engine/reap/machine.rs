@@ -22,6 +22,7 @@ impl Reap {
     pub(super) fn prune(&mut self, now: Time) {
         if self.records_expire.is_some_and(|t| t <= now) {
             self.records_expire = None;
+            self.unconfirmed = false;
             self.records.clear();
         }
     }
@@ -191,18 +192,18 @@ impl Reap {
                 self.choose(&reported);
                 self.stop_keepalive();
                 self.restart_send(env);
-                let ended = self.become_operational(env.now);
+                let ended = self.become_operational(env.now, &reported);
                 let pair = if reported.contains(&arrived_on) { arrived_on } else { self.current };
                 self.send_probe(env, pair);
                 self.actions.extend(ended);
             }
             ReapState::Operational => {
                 self.records.record_received(env.now, first, arrived_on, &self.candidates);
-                if self.state != ReapState::Operational {
+                if self.state != ReapState::Operational || self.unconfirmed {
                     self.choose(&reported);
                 }
                 self.timers.stop(Timer::Send);
-                let ended = self.become_operational(env.now);
+                let ended = self.become_operational(env.now, &reported);
                 self.start_keepalive(env);
                 self.actions.extend(ended);
             }
@@ -211,6 +212,9 @@ impl Reap {
 
     /// The pairs that the peer's reports show to work and that may still be used, latest probed first.
     fn take_reports(&mut self, now: Time, reports: &[ProbeBlock]) -> Vec<LocatorPair> {
+        let matched = self.records.count_matching(reports);
+        self.counters.reports_matched += matched as u64;
+        self.counters.reports_unmatched += (reports.len() - matched) as u64;
         let (mut all, new) = self.records.matching(now, reports, &self.candidates);
         all.retain(|p| self.candidates.contains(*p));
         for pair in new {
@@ -235,7 +239,12 @@ impl Reap {
     }
 
     /// To Operational, from wherever (RE-SM-29). Returns what is left to be told.
-    fn become_operational(&mut self, now: Time) -> Option<Action> {
+    ///
+    /// A Probe InboundOk without reports (the peer heard payload, not a Probe) may end the exploration before the
+    /// reports arrive, with the current pair neither confirmed nor refuted. Reports that come then still choose, or
+    /// the node would stay on a dead pair for another Send Timeout (an extension of RE-RP-08).
+    fn become_operational(&mut self, now: Time, reported: &[LocatorPair]) -> Option<Action> {
+        self.unconfirmed = reported.is_empty() && (self.unconfirmed || self.exploration.is_some());
         self.state = ReapState::Operational;
         self.timers.stop(Timer::Retransmit);
         self.stalled = false;
