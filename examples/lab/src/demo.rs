@@ -47,7 +47,7 @@ impl Row {
 
     /// The program alone did not survive it, so the failure is one.
     pub fn is_real(&self) -> bool {
-        matches!(&self.without, Ok(outcome) if !outcome.recovered)
+        matches!(&self.without, Ok(outcome) if !outcome.survived)
     }
 }
 
@@ -66,11 +66,9 @@ pub fn run(plan: &Plan, scratch: &Path, progress: impl Fn(&str) + Sync) -> Resul
     std::thread::scope(|scope| {
         for _ in 0..plan.jobs.max(1) {
             scope.spawn(|| {
-                while let Some((i, case)) = cases.get(next.load(Ordering::Relaxed)).map(|_| {
+                loop {
                     let i = next.fetch_add(1, Ordering::Relaxed);
-                    (i, cases.get(i))
-                }) {
-                    let Some(&(failure, program, shimmed)) = case else { return };
+                    let Some(&(failure, program, shimmed)) = cases.get(i) else { return };
                     let scenario = Scenario {
                         failure,
                         program,
