@@ -24,6 +24,8 @@ pub enum UlidLoss {
 
 /// The socket layer as the engine thread sees it. Called from that thread only; must not block on the network.
 pub trait SocketHost: Send + Sync {
+    /// Called once, first thing in the engine thread: calls of this thread are never those of the application.
+    fn on_engine_thread(&self) {}
     /// May a shim socket of this process belong to this ULID pair (and flow, if the peer told it)?
     fn serves(&self, ulids: UlidPair, flow: Option<FlowId>) -> bool;
     /// Which shim socket takes this packet; `None`: none, so it must not be re-injected (DESIGN section 6).

@@ -1,0 +1,169 @@
+//! Claims on tag prefixes: several engines share the host's copies of every packet of protocol 140 (S6-N-48,
+//! S6-E-7, DESIGN section 5).
+//!
+//! The claim is an abstract Unix datagram socket named after the prefix. Such names belong to the network namespace,
+//! as the packets do, and the kernel frees them when their process ends, however it ends.
+
+use super::sys;
+use crate::addr::UlidPair;
+use crate::rng::Rng;
+use crate::time::Time;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::io;
+use std::time::Duration;
+
+/// How long an answer of the kernel is taken for true.
+pub const CACHED: Duration = Duration::from_secs(2);
+/// Most prefixes with a cached answer.
+const CACHE: usize = 1024;
+
+/// Our prefix, and what is known about those of others.
+#[derive(Debug)]
+pub struct Claim {
+    prefix: u16,
+    _held: sys::OwnFd,
+    asks: sys::OwnFd,
+    known: Mutex<HashMap<u16, (Time, bool)>>,
+}
+
+impl Claim {
+    /// Draw a prefix that no other engine holds, and hold it.
+    pub fn new(rng: &mut dyn Rng) -> io::Result<Claim> {
+        let held = sys::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0)?;
+        let asks = sys::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0)?;
+        // 64 failures in a row would mean that nearly all of 65536 prefixes are taken.
+        for _ in 0..64 {
+            let prefix = rng.u32() as u16;
+            let (name, len) = tag_name(prefix);
+            match sys::bind(held.raw(), &name, len) {
+                Ok(()) => return Ok(Claim { prefix, _held: held, asks, known: Mutex::default() }),
+                Err(e) if e.raw_os_error() == Some(libc::EADDRINUSE) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Err(io::Error::from_raw_os_error(libc::EADDRINUSE))
+    }
+
+    /// The top 16 bits of this engine's tags.
+    pub fn prefix(&self) -> u16 {
+        self.prefix
+    }
+
+    /// Does another engine of this network namespace hold `prefix`?
+    pub fn is_foreign(&self, now: Time, prefix: u16) -> bool {
+        if prefix == self.prefix {
+            return false;
+        }
+        let mut known = self.known.lock();
+        if let Some((at, answer)) = known.get(&prefix)
+            && now.since(*at) < CACHED
+        {
+            return *answer;
+        }
+        let (name, len) = tag_name(prefix);
+        // Only ECONNREFUSED says that there is no such name; in doubt we leave the answer to others.
+        let answer = match sys::connect(self.asks.raw(), &name, len) {
+            Ok(()) => true,
+            Err(e) => e.raw_os_error() != Some(libc::ECONNREFUSED),
+        };
+        if known.len() >= CACHE {
+            known.clear();
+        }
+        known.insert(prefix, (now, answer));
+        answer
+    }
+}
+
+/// Most default contexts that this process holds by name; each costs a descriptor. Further ones are forked.
+const MAX_DEFAULTS: usize = 32;
+
+/// Of several local processes with the same ULID pair one may have the default context (FII 0): the one that holds a
+/// name made of the pair (DESIGN section 5). Otherwise they would overwrite each other's context at the peer.
+#[derive(Debug, Default)]
+pub struct DefaultClaims(Mutex<HashMap<UlidPair, sys::OwnFd>>);
+
+impl DefaultClaims {
+    /// Is the default context of the pair ours, from now on at the latest?
+    pub fn hold(&self, ulids: UlidPair) -> bool {
+        let mut held = self.0.lock();
+        if held.contains_key(&ulids) {
+            return true;
+        }
+        if held.len() >= MAX_DEFAULTS {
+            return false;
+        }
+        let (name, len) = abstract_name(&format!("shim6-fii0-{}-{}", ulids.local, ulids.peer));
+        let claim = sys::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0)
+            .and_then(|fd| sys::bind(fd.raw(), &name, len).map(|()| fd));
+        claim.map(|fd| held.insert(ulids, fd)).is_ok()
+    }
+
+    /// The context is gone.
+    pub fn release(&self, ulids: UlidPair) {
+        self.0.lock().remove(&ulids);
+    }
+}
+
+fn tag_name(prefix: u16) -> (libc::sockaddr_un, usize) {
+    abstract_name(&format!("shim6-tag-{prefix:04x}"))
+}
+
+/// A name in the abstract namespace, with the length of the address; `text` is shorter than 107 octets.
+fn abstract_name(text: &str) -> (libc::sockaddr_un, usize) {
+    // SAFETY: an all-zero `sockaddr_un` is valid.
+    let mut a: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+    a.sun_family = libc::AF_UNIX as libc::sa_family_t;
+    for (to, from) in a.sun_path[1..].iter_mut().zip(text.bytes()) {
+        *to = from as libc::c_char;
+    }
+    (a, std::mem::offset_of!(libc::sockaddr_un, sun_path) + 1 + text.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::random::SystemRng;
+
+    // S6-N-48: a prefix is held by one engine, seen as foreign by others, and free when its holder is gone.
+    #[test]
+    fn prefixes_are_claimed_and_freed() {
+        let a = Claim::new(&mut SystemRng::new()).unwrap();
+        let b = Claim::new(&mut SystemRng::new()).unwrap();
+        let (pa, pb) = (a.prefix(), b.prefix());
+        assert_ne!(pa, pb);
+        assert!(a.is_foreign(Time(1), pb) && b.is_foreign(Time(1), pa));
+        assert!(!a.is_foreign(Time(1), pa) && !b.is_foreign(Time(1), pb));
+        drop(b);
+        assert!(a.is_foreign(Time(2), pb), "cached");
+        assert!(!a.is_foreign(Time(1) + CACHED, pb));
+    }
+
+    #[test]
+    fn a_taken_prefix_is_not_drawn_again() {
+        /// Draws the same prefix a few times, then another.
+        struct Stubborn(u16, u32);
+        impl Rng for Stubborn {
+            fn fill(&mut self, out: &mut [u8]) {
+                self.1 += 1;
+                out.copy_from_slice(&(u32::from(self.0) + u32::from(self.1 > 3)).to_be_bytes());
+            }
+        }
+        let a = Claim::new(&mut SystemRng::new()).unwrap();
+        let b = Claim::new(&mut Stubborn(a.prefix() & 0xfffe, 0)).unwrap();
+        assert_ne!(a.prefix(), b.prefix());
+    }
+
+    // DESIGN section 5: one process has the default context of a pair.
+    #[test]
+    fn one_holds_the_default_context() {
+        let full = std::net::Ipv6Addr::from([0xfd; 16]);
+        let pair = UlidPair { local: full, peer: (u128::from(full) - u128::from(std::process::id())).into() };
+        let (a, b) = (DefaultClaims::default(), DefaultClaims::default());
+        assert!(a.hold(pair) && a.hold(pair) && !b.hold(pair));
+        a.release(pair);
+        assert!(b.hold(pair) && !a.hold(pair));
+        let many = |n: u128| UlidPair { local: full, peer: (u128::from(pair.peer) - n).into() };
+        assert_eq!((1..100).filter(|n| b.hold(many(*n << 64))).count(), MAX_DEFAULTS - 1);
+    }
+}
