@@ -1,2 +1,30 @@
 //! The `shim6` tool.
-fn main() {}
+
+mod address;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Multihoming for programs: when the path in use dies, their UDP sessions go on over another one (Shim6, RFC 5533).
+#[derive(Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make, show, assign and verify multihomed addresses
+    Address(address::AddressArgs),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Address(args) => address::run(args),
+    };
+    result.unwrap_or_else(|message| {
+        eprintln!("shim6: {message}");
+        ExitCode::FAILURE
+    })
+}

@@ -5,3 +5,5 @@
 
 pub mod cell;
 pub mod host;
+pub mod netlink;
+pub mod random;

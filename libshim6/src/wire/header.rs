@@ -19,6 +19,7 @@ use std::net::Ipv6Addr;
 
 /// A packet of protocol 140, as [`parse`] tells the two kinds apart (S6-N-2).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "lives on the stack for one call; control messages are rare")]
 pub enum Packet<'a> {
     /// P = 0.
     Control(Message),
