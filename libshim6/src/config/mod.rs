@@ -66,6 +66,8 @@ pub struct Shim6Config {
     pub reply_rate_per_source: u32,
     /// See `reply_rate_per_source`.
     pub reply_rate_total: u32,
+    /// Drop tagged payload whose source is not in Ls(peer) or whose destination is not in Ls(local); off (S6-N-38).
+    pub strict_payload_locators: bool,
 }
 
 /// Timers of RFC 5534 section 7.
@@ -128,6 +130,7 @@ impl Default for Shim6Config {
             max_contexts: 100_000,
             reply_rate_per_source: 100,
             reply_rate_total: 1000,
+            strict_payload_locators: false,
         }
     }
 }

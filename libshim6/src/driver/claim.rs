@@ -5,6 +5,7 @@
 //! as the packets do, and the kernel frees them when their process ends, however it ends.
 
 use super::sys;
+use crate::addr::UlidPair;
 use crate::rng::Rng;
 use crate::time::Time;
 use parking_lot::Mutex;
@@ -34,7 +35,7 @@ impl Claim {
         // 64 failures in a row would mean that nearly all of 65536 prefixes are taken.
         for _ in 0..64 {
             let prefix = rng.u32() as u16;
-            let (name, len) = name(prefix);
+            let (name, len) = tag_name(prefix);
             match sys::bind(held.raw(), &name, len) {
                 Ok(()) => return Ok(Claim { prefix, _held: held, asks, known: Mutex::default() }),
                 Err(e) if e.raw_os_error() == Some(libc::EADDRINUSE) => {}
@@ -60,7 +61,7 @@ impl Claim {
         {
             return *answer;
         }
-        let (name, len) = name(prefix);
+        let (name, len) = tag_name(prefix);
         // Only ECONNREFUSED says that there is no such name; in doubt we leave the answer to others.
         let answer = match sys::connect(self.asks.raw(), &name, len) {
             Ok(()) => true,
@@ -74,15 +75,49 @@ impl Claim {
     }
 }
 
-fn name(prefix: u16) -> (libc::sockaddr_un, usize) {
+/// Most default contexts that this process holds by name; each costs a descriptor. Further ones are forked.
+const MAX_DEFAULTS: usize = 32;
+
+/// Of several local processes with the same ULID pair one may have the default context (FII 0): the one that holds a
+/// name made of the pair (DESIGN section 5). Otherwise they would overwrite each other's context at the peer.
+#[derive(Debug, Default)]
+pub struct DefaultClaims(Mutex<HashMap<UlidPair, sys::OwnFd>>);
+
+impl DefaultClaims {
+    /// Is the default context of the pair ours, from now on at the latest?
+    pub fn hold(&self, ulids: UlidPair) -> bool {
+        let mut held = self.0.lock();
+        if held.contains_key(&ulids) {
+            return true;
+        }
+        if held.len() >= MAX_DEFAULTS {
+            return false;
+        }
+        let (name, len) = abstract_name(&format!("shim6-fii0-{}-{}", ulids.local, ulids.peer));
+        let claim = sys::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0)
+            .and_then(|fd| sys::bind(fd.raw(), &name, len).map(|()| fd));
+        claim.map(|fd| held.insert(ulids, fd)).is_ok()
+    }
+
+    /// The context is gone.
+    pub fn release(&self, ulids: UlidPair) {
+        self.0.lock().remove(&ulids);
+    }
+}
+
+fn tag_name(prefix: u16) -> (libc::sockaddr_un, usize) {
+    abstract_name(&format!("shim6-tag-{prefix:04x}"))
+}
+
+/// A name in the abstract namespace, with the length of the address; `text` is shorter than 107 octets.
+fn abstract_name(text: &str) -> (libc::sockaddr_un, usize) {
     // SAFETY: an all-zero `sockaddr_un` is valid.
     let mut a: libc::sockaddr_un = unsafe { std::mem::zeroed() };
     a.sun_family = libc::AF_UNIX as libc::sa_family_t;
-    let text = format!("\0shim6-tag-{prefix:04x}");
-    for (to, from) in a.sun_path.iter_mut().zip(text.bytes()) {
+    for (to, from) in a.sun_path[1..].iter_mut().zip(text.bytes()) {
         *to = from as libc::c_char;
     }
-    (a, std::mem::offset_of!(libc::sockaddr_un, sun_path) + text.len())
+    (a, std::mem::offset_of!(libc::sockaddr_un, sun_path) + 1 + text.len())
 }
 
 #[cfg(test)]
@@ -117,5 +152,18 @@ mod tests {
         let a = Claim::new(&mut SystemRng::new()).unwrap();
         let b = Claim::new(&mut Stubborn(a.prefix() & 0xfffe, 0)).unwrap();
         assert_ne!(a.prefix(), b.prefix());
+    }
+
+    // DESIGN section 5: one process has the default context of a pair.
+    #[test]
+    fn one_holds_the_default_context() {
+        let full = std::net::Ipv6Addr::from([0xfd; 16]);
+        let pair = UlidPair { local: full, peer: (u128::from(full) - u128::from(std::process::id())).into() };
+        let (a, b) = (DefaultClaims::default(), DefaultClaims::default());
+        assert!(a.hold(pair) && a.hold(pair) && !b.hold(pair));
+        a.release(pair);
+        assert!(b.hold(pair) && !a.hold(pair));
+        let many = |n: u128| UlidPair { local: full, peer: (u128::from(pair.peer) - n).into() };
+        assert_eq!((1..100).filter(|n| b.hold(many(*n << 64))).count(), MAX_DEFAULTS - 1);
     }
 }

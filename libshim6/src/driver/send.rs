@@ -197,7 +197,7 @@ pub fn path_mtu(pair: LocatorPair) -> io::Result<u32> {
     let len = size_of::<libc::sockaddr_in6>();
     sys::bind(probe.raw(), &sys::sockaddr(pair.local, 0), len)?;
     sys::connect(probe.raw(), &sys::sockaddr(pair.peer, 9), len)?;
-    let mtu = sys::int_option(probe.raw(), libc::IPPROTO_IPV6, libc::IPV6_MTU)?;
+    let mtu: c_int = sys::option(probe.raw(), libc::IPPROTO_IPV6, libc::IPV6_MTU)?;
     Ok(u32::try_from(mtu).unwrap_or(MIN_MTU).max(MIN_MTU))
 }
 

@@ -174,10 +174,21 @@ pub fn attach_filter(fd: RawFd, program: &[libc::sock_filter]) -> io::Result<()>
     set_option(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &prog)
 }
 
-/// `getsockopt(2)` of a C int.
-pub fn int_option(fd: RawFd, level: c_int, name: c_int) -> io::Result<c_int> {
-    let mut value: c_int = 0;
-    let mut len = size_of::<c_int>() as libc::socklen_t;
+/// A type of which any octets are a value.
+///
+/// # Safety
+/// It has no padding and no invalid bit patterns.
+pub unsafe trait Plain: Copy {}
+// SAFETY: integers and arrays of them.
+unsafe impl Plain for c_int {}
+// SAFETY: as above.
+unsafe impl Plain for [u32; 9] {}
+
+/// `getsockopt(2)` of a plain value; what the kernel does not fill is zero.
+pub fn option<T: Plain>(fd: RawFd, level: c_int, name: c_int) -> io::Result<T> {
+    // SAFETY: any octets are a value of `T`.
+    let mut value: T = unsafe { std::mem::zeroed() };
+    let mut len = size_of::<T>() as libc::socklen_t;
     // SAFETY: both pointers are valid for writes of the sizes they stand for.
     let r = unsafe { libc::syscall(libc::SYS_getsockopt, fd, level, name, &raw mut value, &raw mut len) };
     check(r).map(|_| value)

@@ -101,6 +101,11 @@ pub trait HostPolicy: Send {
     fn has_unread(&self, ulids: UlidPair) -> bool;
     /// Does an open socket use the pair (S6-9-2)?
     fn in_use(&self, ulids: UlidPair) -> bool;
+    /// May a context that we start be the default one (FII 0), as no other process of this host has it (DESIGN section
+    /// 5)? Asked once for each attempt; if not, the context forks.
+    fn owns_default(&self, _ulids: UlidPair) -> bool {
+        true
+    }
 }
 
 /// States of a context (S6-6-4); IDLE is the absence of one.

@@ -1,4 +1,33 @@
 //! Identities: the HBA sets (later CGAs) of this host, their parameter files, and how they match addresses.
+//!
+//! Enters: parameter files, addresses. Leaves: [`Identity`] values whose addresses were all verified against their PDSs.
+//!
+//! # Parameter files
+//!
+//! Text with one PEM block (RFC 7468) for each address. The block holds the CGA Parameter Data Structure (RFC 3972 section
+//! 3) as it is hashed and sent; a header tells the address, which the PDS alone does not (Sec is not in it). Text outside
+//! of blocks is a comment, blocks with other labels are skipped.
+//!
+//! ```text
+//! -----BEGIN SHIM6 CGA PARAMETERS-----
+//! Address: 2001:db8:a:0:2c80:f425:fd62:ffe0
+//!
+//! AAECAwQFBgcICQoLDA1rmSABDbgACgAAADBMMA0GCSqGSIb3DQEBAQUAAzsAMDgC
+//! ...
+//! -----END SHIM6 CGA PARAMETERS-----
+//! ```
+//!
+//! The blocks of a file are those of one HBA set, or one block of a CGA. A directory holds files `*.pem`. They are looked
+//! for in the places that the configuration names, in `$XDG_CONFIG_HOME/shim6/identities` (`~/.config/...`) and in
+//! `/etc/shim6/identities`. For checking an address ([`parameters`]) the bare octets of a PDS do as well.
+
+mod file;
+mod load;
+#[cfg(test)]
+mod tests;
+
+pub use file::{FileError, LABEL, MAX_FILE, from_text, parameters, to_text};
+pub use load::{EXTENSION, LoadProblem, SYSTEM_DIR, load_all, load_files, read, read_contents, user_dir};
 
 use crate::crypto::{HbaSet, Pds, VerifyError, sec_of, verify_cga};
 use std::fmt;

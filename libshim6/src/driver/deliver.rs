@@ -1,0 +1,152 @@
+//! From tagged payload to the application's own socket: reassembly, checks, re-injection (DESIGN sections 4 and 6).
+
+use super::frag::{self, Outcome, Reassembly};
+use super::host::{DeliverTo, SocketHost};
+use super::inject::{Header, Injector};
+use super::receive::Received;
+use super::shared::Counters;
+use super::udp;
+use crate::addr::{FlowId, UlidPair};
+use crate::engine::Deliver;
+use crate::time::Time;
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+
+/// Headers that carry another protocol or belong to the kernel's own control: never re-injected on their own.
+const REFUSED: [u8; 11] = [0, 6, 43, 50, 51, 58, 59, 60, 132, 135, 140];
+/// Destination Options (RFC 8200 section 4.6).
+const DESTINATION_OPTIONS: u8 = 60;
+
+/// The delivering side of an engine.
+pub struct Delivery {
+    host: Arc<dyn SocketHost>,
+    injector: Injector,
+    reassembly: Reassembly,
+}
+
+impl Delivery {
+    /// Nothing is queued yet.
+    pub fn new(host: Arc<dyn SocketHost>, injector: Injector) -> Self {
+        Delivery { host, injector, reassembly: Reassembly::default() }
+    }
+
+    /// Take the payload of one packet. What it completes is queued; [`Delivery::flush`] hands it to the kernel.
+    pub fn handle(&mut self, now: Time, counters: &Counters, packet: &Received<'_>, d: &Deliver<'_>) {
+        if d.next_header != frag::FRAGMENT {
+            return self.whole(counters, packet, d.ulids, d.next_header, d.data);
+        }
+        Counters::add(&counters.fragments, 1);
+        Counters::add(&counters.incomplete, self.reassembly.expire(now) as u64);
+        match self.reassembly.handle(now, d.ulids, d.data) {
+            Outcome::Complete(protocol, data) => self.whole(counters, packet, d.ulids, protocol, &data),
+            Outcome::Waiting => {}
+            Outcome::Dropped => Counters::add(&counters.bad_fragments, 1),
+        }
+    }
+
+    fn whole(
+        &mut self,
+        counters: &Counters,
+        packet: &Received<'_>,
+        ulids: UlidPair,
+        protocol: u8,
+        data: &[u8],
+    ) {
+        // Destination Options that the sender put behind the shim header are for the final destination, which this
+        // is; they end here, as the application's socket could not see them either.
+        let Some((protocol, data)) = skip_options(protocol, data) else {
+            return Counters::add(&counters.unsupported, 1);
+        };
+        let (flow, data) = match protocol {
+            udp::UDP => match udp::check(ulids, data) {
+                Some(u) => (
+                    FlowId { protocol, local_port: u.destination_port, peer_port: u.source_port },
+                    u.datagram,
+                ),
+                None => return Counters::add(&counters.bad_udp, 1),
+            },
+            p if REFUSED.contains(&p) || p == frag::FRAGMENT => {
+                return Counters::add(&counters.unsupported, 1);
+            }
+            // A raw upper-layer protocol, if an application has a socket for it.
+            _ => (FlowId { protocol, local_port: 0, peer_port: 0 }, data),
+        };
+        let Some(to) = self.host.deliver_to(ulids, flow) else {
+            let counter = if protocol == udp::UDP { &counters.no_socket } else { &counters.unsupported };
+            return Counters::add(counter, 1);
+        };
+        let destination = match to {
+            DeliverTo::Ulid => ulids.local,
+            DeliverTo::Loopback => Ipv6Addr::LOCALHOST,
+        };
+        let (hop_limit, traffic_class) = (packet.hop_limit, packet.traffic_class);
+        let header = Header { source: ulids.peer, destination, protocol, hop_limit, traffic_class };
+        self.injector.push(header, data);
+    }
+
+    /// Hand over what is queued.
+    pub fn flush(&mut self, counters: &Counters) {
+        let i = &mut self.injector;
+        i.flush();
+        Counters::add(&counters.injected, std::mem::take(&mut i.injected));
+        Counters::add(&counters.inject_failed, std::mem::take(&mut i.failed));
+    }
+
+    /// Forget fragments whose time is over.
+    pub fn expire(&mut self, now: Time, counters: &Counters) {
+        Counters::add(&counters.incomplete, self.reassembly.expire(now) as u64);
+    }
+
+    /// When [`Delivery::expire`] is wanted.
+    pub fn next_expiry(&self) -> Option<Time> {
+        self.reassembly.next_expiry()
+    }
+}
+
+/// Step over Destination Options whose unknown options may be skipped. `None`: malformed, or one may not.
+fn skip_options(mut protocol: u8, mut data: &[u8]) -> Option<(u8, &[u8])> {
+    while protocol == DESTINATION_OPTIONS {
+        let len = (usize::from(*data.get(1)?) + 1) * 8;
+        let mut options = data.get(2..len)?;
+        while let Some((ty, rest)) = options.split_first() {
+            if *ty == 0 {
+                options = rest; // Pad1
+                continue;
+            }
+            // The two highest bits say what an unknown option asks for: only 00 is "skip".
+            if ty >> 6 != 0 {
+                return None;
+            }
+            let n = usize::from(*rest.first()?);
+            options = rest.get(1 + n..)?;
+        }
+        protocol = data[0];
+        data = &data[len..];
+    }
+    Some((protocol, data))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn destination_options_are_stepped_over() {
+        let data = [17, 0, 1, 4, 0, 0, 0, 0, 9, 9];
+        assert_eq!(skip_options(60, &data), Some((17, &data[8..])));
+        let two = [60, 0, 0, 0, 0, 0, 0, 0, 17, 0, 1, 4, 0, 0, 0, 0, 7];
+        assert_eq!(skip_options(60, &two), Some((17, &two[16..])));
+        assert_eq!(skip_options(17, &data), Some((17, &data[..])));
+        assert_eq!(skip_options(60, &[17, 0, 0x85, 4, 0, 0, 0, 0]), None, "discard if unknown");
+        assert_eq!(skip_options(60, &[17, 0, 1, 5, 0, 0, 0, 0]), None, "overrun");
+        assert_eq!(skip_options(60, &[17, 1, 1, 4, 0, 0, 0, 0]), None, "longer than the packet");
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_options_do_not_panic(data in prop::collection::vec(any::<u8>(), 0..40)) {
+            skip_options(60, &data);
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! What the engine asks of the host.
+
+use super::claim::{Claim, DefaultClaims};
+use super::clock;
+use super::host::SocketHost;
+use crate::addr::{ContextTag, FlowId, UlidPair};
+use crate::engine::HostPolicy;
+use std::sync::Arc;
+
+/// The socket layer and the claims as the engine sees them.
+pub struct Policy {
+    pub host: Arc<dyn SocketHost>,
+    pub claim: Arc<Claim>,
+    pub defaults: Arc<DefaultClaims>,
+}
+
+impl HostPolicy for Policy {
+    fn serves(&self, ulids: UlidPair, flow: Option<FlowId>) -> bool {
+        self.host.serves(ulids, flow)
+    }
+
+    fn tag_is_foreign(&self, tag: ContextTag) -> bool {
+        let prefix = (tag.value() >> 31) as u16;
+        self.claim.is_foreign(clock::now(), prefix)
+    }
+
+    fn has_unread(&self, ulids: UlidPair) -> bool {
+        self.host.has_unread(ulids)
+    }
+
+    fn in_use(&self, ulids: UlidPair) -> bool {
+        self.host.in_use(ulids)
+    }
+
+    fn owns_default(&self, ulids: UlidPair) -> bool {
+        self.defaults.hold(ulids)
+    }
+}

@@ -1,0 +1,34 @@
+//! One line in the log for each event: what happened, why, from which pair to which, after how long a silence.
+
+use crate::event::{Event, EventKind};
+use crate::time::Time;
+use tracing::{info, warn};
+
+/// Write it.
+pub fn log(event: &Event) {
+    let (ulids, fii) = (event.ulids, event.fii);
+    let ms = |from: Time| event.at.since(from).as_millis() as u64;
+    match &event.kind {
+        EventKind::Established { local_tag, peer_tag } => {
+            info!(%ulids, fii, %local_tag, %peer_tag, "context established");
+        }
+        EventKind::EstablishFailed { no_support: true } => {
+            info!(%ulids, fii, "peer does not speak Shim6; going on without");
+        }
+        EventKind::EstablishFailed { no_support: false } => {
+            info!(%ulids, fii, "context establishment failed; going on without");
+        }
+        EventKind::LocatorsChanged => info!(%ulids, fii, "locators changed"),
+        EventKind::ExplorationStarted { cause, pair, last_heard } => {
+            let silence_ms = last_heard.map(ms);
+            warn!(%ulids, fii, ?cause, %pair, silence_ms, "path taken for dead; exploring");
+        }
+        EventKind::ExplorationEnded { pair, started } => {
+            info!(%ulids, fii, %pair, took_ms = ms(*started), "working path found");
+        }
+        EventKind::PairChanged { old, new } => {
+            warn!(%ulids, fii, %old, %new, "payload moves to another locator pair");
+        }
+        EventKind::Discarded { reason } => info!(%ulids, fii, ?reason, "context discarded"),
+    }
+}

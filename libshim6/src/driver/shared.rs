@@ -1,0 +1,161 @@
+//! What application threads and the engine thread share besides the cells.
+
+use super::cell::Cell;
+use super::send::SendSocket;
+use super::sys::{self, OwnFd};
+use super::watch::Watches;
+use crate::addr::{FlowId, LocatorPair, UlidPair};
+use crate::engine::{LocalLocator, Wake};
+use crossbeam_channel::Sender;
+use parking_lot::{Mutex, RwLock};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+use std::thread::JoinHandle;
+
+/// Most cells, that is ULID pairs with traffic, of a process.
+pub const MAX_CELLS: usize = 65_536;
+/// Commands that may wait. What does not fit is found by the engine when it looks at all cells.
+pub const MAX_COMMANDS: usize = 4096;
+
+/// What application threads ask of the engine thread.
+#[derive(Debug)]
+pub enum Command {
+    /// A cell wants to be looked at: it is new, or a wake condition came true.
+    Look(UlidPair, Option<FlowId>),
+    /// The kernel refused to send on the pair.
+    Refused(UlidPair, LocatorPair),
+    /// Set up a context now.
+    Establish(UlidPair, Option<FlowId>),
+    /// A send found a smaller path MTU.
+    Mtu(LocatorPair, u32),
+    /// Drop cells that nobody uses.
+    Sweep,
+}
+
+/// Shared state of one engine.
+pub struct Shared {
+    /// All cells. The engine thread holds a clone of each.
+    pub cells: Mutex<HashMap<UlidPair, Arc<Cell>>>,
+    pub commands: Sender<Command>,
+    /// A command did not fit: look at all cells.
+    pub look_at_all: AtomicBool,
+    /// End the thread.
+    pub stopping: AtomicBool,
+    /// The eventfd that wakes the engine thread, and whether a wake is under way already.
+    pub waker: OwnFd,
+    pub wake_pending: AtomicBool,
+    pub epoll: OwnFd,
+    pub sender: SendSocket,
+    pub watches: Watches,
+    /// Ls of the host, with identities.
+    pub locators: RwLock<Arc<Vec<LocalLocator>>>,
+    /// The engine thread has ended.
+    pub dead: AtomicBool,
+    /// `sys::forks()` of the process that started the engine.
+    pub forks: u32,
+    pub thread: Mutex<Option<JoinHandle<()>>>,
+    pub counters: Counters,
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// What the driver counted since its start.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct DriverCounters { $($(#[$doc])* pub $name: u64,)* }
+
+        /// The same, as they are counted.
+        #[derive(Debug, Default)]
+        pub struct Counters { $(pub $name: AtomicU64,)* }
+
+        impl Counters {
+            pub fn read(&self) -> DriverCounters {
+                DriverCounters { $($name: self.$name.load(Relaxed),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Times the engine thread woke up.
+    wakeups,
+    /// Packets of protocol 140 read from the raw socket.
+    received,
+    /// Of those, cut off or without metadata.
+    unreadable,
+    /// Payload packets of other engines on this host.
+    foreign,
+    /// ICMPv6 errors about packets of protocol 140.
+    icmp_errors,
+    /// Packets handed to the local stack.
+    injected,
+    /// Packets that the local stack refused.
+    inject_failed,
+    /// Tagged payload that no shim socket takes (DESIGN section 6).
+    no_socket,
+    /// Tagged UDP with a wrong length or checksum (S6-E-6).
+    bad_udp,
+    /// Tagged payload of a protocol that is not served (S6-E-10).
+    unsupported,
+    /// Fragments taken in behind the shim header.
+    fragments,
+    /// Fragments that were invalid or overlapped (S6-E-5).
+    bad_fragments,
+    /// Packets whose fragments did not all come in time.
+    incomplete,
+    /// Tagged packets sent for applications.
+    payload_sent,
+    /// Tagged packets that the kernel refused to send on their pair: lost.
+    payload_refused,
+    /// Control messages sent.
+    control_sent,
+    /// Control messages that the kernel refused to send.
+    control_refused,
+}
+
+impl Counters {
+    pub fn add(counter: &AtomicU64, n: u64) {
+        counter.fetch_add(n, Relaxed);
+    }
+}
+
+impl Shared {
+    /// Hand over a command and wake the engine thread. On a full queue the engine looks at all cells instead.
+    pub fn command(&self, command: Command) {
+        if self.commands.try_send(command).is_err() {
+            self.look_at_all.store(true, SeqCst);
+        }
+        if !self.wake_pending.swap(true, SeqCst) {
+            sys::notify(self.waker.raw());
+        }
+    }
+
+    /// Is the engine there, and in this process?
+    pub fn alive(&self) -> bool {
+        !self.dead.load(Acquire) && self.forks == sys::forks()
+    }
+
+    /// The cell of a pair, made if need be; the flag says that it is new. `None` beyond the cap.
+    pub fn cell(&self, ulids: UlidPair) -> Option<(Arc<Cell>, bool)> {
+        let mut cells = self.cells.lock();
+        if let Some(cell) = cells.get(&ulids) {
+            return Some((cell.clone(), false));
+        }
+        if cells.len() >= MAX_CELLS {
+            return None;
+        }
+        let cell = Arc::new(Cell::new(ulids));
+        cells.insert(ulids, cell.clone());
+        Some((cell, true))
+    }
+
+    /// The engine is no more: all traffic goes the kernel's way again.
+    pub fn abandon(&self) {
+        self.dead.store(true, SeqCst);
+        for cell in self.cells.lock().values() {
+            cell.set_forward(None);
+            cell.set_view(Default::default());
+            cell.set_wake(Wake::default());
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! One context (RFC 5533 section 6.1) and the messages that it sends of itself.
+
+use super::Io;
+use super::io::{ContextInfo, ContextState};
+use super::locators::{LocalSet, PeerSet};
+use super::reap::{Action, DEFAULT_KEEPALIVE_TIMEOUT, Reap};
+use super::update::Update;
+use crate::addr::{ContextTag, Fii, FlowId, LocatorPair, UlidPair};
+use crate::event::EventKind;
+use crate::time::Time;
+use crate::wire::{self, Keepalive, MAX_MESSAGE, Message, Options, Probe, ReapState, UlidPairOption};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Most copies of I2 or I2bis that received packets cause: one per this time (S6-N-25).
+const POKE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What an R1 or R1bis brought and the I2 or I2bis gives back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reply {
+    pub(super) nonce: u32,
+    pub(super) validator: Vec<u8>,
+}
+
+/// A running exchange: present in I1-SENT, I2-SENT and I2BIS-SENT.
+#[derive(Clone, Debug)]
+pub(super) struct Exchange {
+    /// Initiator Nonce, one for the whole attempt (S6-N-19).
+    pub(super) nonce: u32,
+    /// The pair that it runs over; replies have to come over it (S6-N-10).
+    pub(super) pair: LocatorPair,
+    /// I1 sent in this attempt, over all fallbacks (S6-N-18).
+    pub(super) i1_sent: u32,
+    /// I2 or I2bis sent in this state, triggered copies not counted.
+    pub(super) sent: u32,
+    pub(super) deadline: Time,
+    pub(super) reply: Option<Reply>,
+    /// Of the R1bis.
+    pub(super) packet_tag: ContextTag,
+    poked: Option<Time>,
+}
+
+impl Exchange {
+    pub(super) fn new(nonce: u32, pair: LocatorPair, now: Time) -> Exchange {
+        Exchange {
+            nonce,
+            pair,
+            i1_sent: 0,
+            sent: 0,
+            deadline: now,
+            reply: None,
+            packet_tag: ContextTag::new(0),
+            poked: None,
+        }
+    }
+}
+
+/// An I2 or I2bis that was acted on; a copy of it is answered without changing anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Claim {
+    pub(super) tag: ContextTag,
+    pub(super) initiator_nonce: u32,
+    pub(super) responder_nonce: u32,
+    pub(super) generation: Option<u32>,
+}
+
+/// A context. Its absence is the state IDLE.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) ulids: UlidPair,
+    pub(super) fii: Fii,
+    pub(super) state: ContextState,
+    pub(super) local_tag: ContextTag,
+    pub(super) peer_tag: Option<ContextTag>,
+    pub(super) local: LocalSet,
+    pub(super) peer: PeerSet,
+    pub(super) reap: Reap,
+    pub(super) exchange: Option<Exchange>,
+    pub(super) update: Option<Update>,
+    /// Nonces of the latest Update Requests acted on, newest last (S6-N-29).
+    pub(super) requests: VecDeque<u32>,
+    pub(super) claim: Option<Claim>,
+    /// Sent in I1, I2 and I2bis as Flow option.
+    pub(super) flow: Option<FlowId>,
+    /// Keepalive Timeout that the peer announced.
+    pub(super) keepalive_timeout: Duration,
+    pub(super) last_use: Time,
+    /// When idleness is looked at next.
+    pub(super) idle_check: Time,
+    /// When the driver should tell of traffic at the latest, while REAP timers run.
+    pub(super) sample_at: Option<Time>,
+    /// Was ESTABLISHED before.
+    pub(super) was_established: bool,
+    /// Where payload went when the driver was told last.
+    pub(super) told: LocatorPair,
+    /// What [`super::Engine::wake`] depended on when the driver was told last.
+    pub(super) told_wake: (bool, ReapState, ContextState),
+}
+
+impl Context {
+    /// A context with its exchange not begun, or without one.
+    pub(super) fn new(
+        ulids: UlidPair,
+        fii: Fii,
+        local_tag: ContextTag,
+        local: LocalSet,
+        now: Time,
+    ) -> Context {
+        Context {
+            ulids,
+            fii,
+            state: ContextState::I1Sent,
+            local_tag,
+            peer_tag: None,
+            local,
+            peer: PeerSet::new(ulids.peer),
+            // S6-1-2
+            reap: Reap::new(ulids.as_locators()),
+            exchange: None,
+            update: None,
+            requests: VecDeque::new(),
+            claim: None,
+            flow: None,
+            keepalive_timeout: DEFAULT_KEEPALIVE_TIMEOUT,
+            last_use: now,
+            idle_check: now,
+            sample_at: None,
+            was_established: false,
+            told: ulids.as_locators(),
+            told_wake: (false, ReapState::Operational, ContextState::I1Sent),
+        }
+    }
+
+    /// The Keepalive Timeout option of the peer (RE-KT-08, RE-KT-09).
+    pub(super) fn announce(&mut self, seconds: u16) {
+        if seconds != 0 {
+            self.keepalive_timeout = Duration::from_secs(u64::from(seconds));
+            self.reap.set_keepalive_timeout(self.keepalive_timeout);
+        }
+    }
+
+    /// ESTABLISHED or I2BIS-SENT: payload is sent by the context (S6-11-2).
+    pub(super) fn active(&self) -> bool {
+        matches!(self.state, ContextState::Established | ContextState::I2bisSent)
+    }
+
+    pub(super) fn established(&self) -> bool {
+        self.state == ContextState::Established
+    }
+
+    /// Where payload goes: Lp(local), Lp(peer) when active, else unmodified.
+    pub(super) fn current(&self) -> LocatorPair {
+        if self.active() { self.reap.current() } else { self.ulids.as_locators() }
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Time> {
+        let running = |t: Option<Time>| t.filter(|_| self.established());
+        [
+            self.exchange.as_ref().map(|e| e.deadline),
+            running(self.update.as_ref().map(|u| u.deadline)),
+            running(self.reap.next_timeout()),
+            running(self.sample_at),
+            self.active().then_some(self.idle_check),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// ULID Pair and FII options as `pair` asks for them (S6-5.4-2, S6-5.4-3).
+    fn key_options(&self, pair: LocatorPair) -> Options {
+        let option = UlidPairOption { sender: self.ulids.local, receiver: self.ulids.peer };
+        Options {
+            ulid_pair: (pair != self.ulids.as_locators()).then_some(option),
+            fii: (self.fii != 0).then_some(self.fii),
+            flow: self.flow,
+            ..Options::default()
+        }
+    }
+
+    /// Add what we offer: list with PDS and preferences, Keepalive Timeout (S6-N-6, RE-KT-03).
+    fn offer(&self, io: &Io, options: &mut Options) {
+        if let (Some(list), Some(pds)) = (self.local.list(), self.local.pds()) {
+            options.locators = Some(list);
+            options.pds = Some(pds);
+            options.preferences = self.local.any_broken().then(|| self.local.preferences());
+        }
+        options.keepalive_timeout = io.announced_timeout();
+    }
+
+    /// Make the message fit by offering less (S6-5.1-3).
+    fn send_fitting(&mut self, io: &mut Io, pair: LocatorPair, build: impl Fn(&Context, &Io) -> Message) {
+        let mut message = build(self, io);
+        while message.encoded_len() > MAX_MESSAGE {
+            let n = self.local.addresses().len();
+            if n < 2 || message.options().is_none_or(|o| o.locators.is_none()) {
+                break;
+            }
+            self.local.trim(n - 1, io.rng.as_mut());
+            message = build(self, io);
+        }
+        if message.options().is_some_and(|o| o.locators.is_some()) {
+            self.local.mark_listed();
+        }
+        io.send(pair, &message);
+    }
+
+    /// Send I1 and wait for an answer (S6-7.8-2).
+    pub(super) fn send_i1(&mut self, now: Time, io: &mut Io) {
+        let Some(exchange) = &mut self.exchange else { return };
+        exchange.i1_sent += 1;
+        exchange.reply = None;
+        let base = backoff(io.config.shim6.i1_timeout, exchange.i1_sent - 1);
+        exchange.deadline = now + io.randomised(base);
+        let (pair, nonce) = (exchange.pair, exchange.nonce);
+        self.state = ContextState::I1Sent;
+        let options = self.key_options(pair);
+        io.send(
+            pair,
+            &Message::I1(wire::I1 { initiator_tag: self.local_tag, initiator_nonce: nonce, options }),
+        );
+    }
+
+    /// Send I2 or I2bis by the state; `counted`: not one that a received packet caused.
+    pub(super) fn send_i2(&mut self, now: Time, io: &mut Io, counted: bool) {
+        let bis = self.state == ContextState::I2bisSent;
+        let Some(exchange) = &mut self.exchange else { return };
+        if counted {
+            exchange.sent += 1;
+            let timers = &io.config.shim6;
+            let first = if bis { timers.i2bis_timeout } else { timers.i2_timeout };
+            let base = backoff(first, exchange.sent - 1);
+            exchange.deadline = now + io.randomised(base);
+        }
+        exchange.poked = Some(now);
+        let exchange = exchange.clone();
+        let Some(reply) = exchange.reply else { return };
+        let pair = exchange.pair;
+        self.send_fitting(io, pair, |ctx, io| {
+            let mut options = ctx.key_options(pair);
+            ctx.offer(io, &mut options);
+            options.validator = Some(reply.validator.clone());
+            let (initiator_tag, initiator_nonce) = (ctx.local_tag, exchange.nonce);
+            let responder_nonce = reply.nonce;
+            if bis {
+                let packet_tag = exchange.packet_tag;
+                Message::I2bis(wire::I2bis {
+                    initiator_tag,
+                    initiator_nonce,
+                    responder_nonce,
+                    packet_tag,
+                    options,
+                })
+            } else {
+                Message::I2(wire::I2 { initiator_tag, initiator_nonce, responder_nonce, options })
+            }
+        });
+    }
+
+    /// A packet came that shows that the peer is ESTABLISHED while we wait for R2 (S6-N-25).
+    pub(super) fn poke(&mut self, now: Time, io: &mut Io) {
+        let Some(exchange) = &self.exchange else { return };
+        if exchange.poked.is_none_or(|t| now.since(t) >= POKE_INTERVAL) {
+            self.send_i2(now, io, false);
+        }
+    }
+
+    /// Send R2 over `pair` in answer to a message with this nonce. Counts as traffic once ESTABLISHED (RE-FB-18).
+    pub(super) fn send_r2(&mut self, now: Time, io: &mut Io, pair: LocatorPair, nonce: u32) {
+        self.send_fitting(io, pair, |ctx, io| {
+            let mut options = Options::default();
+            ctx.offer(io, &mut options);
+            Message::R2(wire::R2 { responder_tag: ctx.local_tag, initiator_nonce: nonce, options })
+        });
+        if self.established() {
+            self.reap.payload_sent(&mut io.env(now));
+        }
+    }
+
+    /// Tell REAP which pairs there are now.
+    pub(super) fn update_candidates(&mut self, now: Time, io: &mut Io) {
+        let local = self.local.candidates();
+        let peer = self.peer.candidates();
+        let broken = peer.iter().filter(|p| p.broken).map(|p| p.addr).collect();
+        let pairs = super::pairs::order(self.ulids, &local, &peer);
+        self.reap.set_candidates_with_broken(&mut io.env(now), pairs, broken);
+    }
+
+    /// Do what REAP asks for, and report it.
+    pub(super) fn run_reap(&mut self, now: Time, io: &mut Io) {
+        while let Some(action) = self.reap.poll_action() {
+            let (ulids, fii) = (self.ulids, self.fii);
+            match action {
+                Action::SendKeepalive { pair } => {
+                    let Some(receiver_tag) = self.peer_tag else { continue };
+                    let options = Options::default();
+                    io.send(pair, &Message::Keepalive(Keepalive { receiver_tag, options }));
+                }
+                Action::SendProbe { pair, state, sent, received } => {
+                    let Some(receiver_tag) = self.peer_tag else { continue };
+                    let options = Options::default();
+                    io.send(pair, &Message::Probe(Probe { receiver_tag, state, sent, received, options }));
+                }
+                Action::PairChanged { .. } => {
+                    io.counters.pair_changes += 1;
+                    // An Update that went into the dead path goes out again at once
+                    if let Some(update) = &mut self.update {
+                        update.deadline = now;
+                    }
+                }
+                Action::ExplorationStarted { cause, pair } => {
+                    io.counters.explorations += 1;
+                    let last_heard = self.reap.last_heard();
+                    io.event(now, ulids, fii, EventKind::ExplorationStarted { cause, pair, last_heard });
+                }
+                Action::ExplorationEnded { started, pair } => {
+                    io.event(now, ulids, fii, EventKind::ExplorationEnded { pair, started });
+                }
+                Action::Reachable { pair } => self.peer.mark_probed(&pair.peer),
+            }
+            io.changed.insert(ulids);
+        }
+        self.tell_pair(now, io);
+    }
+
+    /// Report where payload goes now, if that changed.
+    pub(super) fn tell_pair(&mut self, now: Time, io: &mut Io) {
+        let new = self.current();
+        let old = std::mem::replace(&mut self.told, new);
+        if old != new {
+            io.event(now, self.ulids, self.fii, EventKind::PairChanged { old, new });
+            io.changed.insert(self.ulids);
+        }
+    }
+
+    /// When traffic has to be told of so that no timer is missed: Keepalives are due a third of the peer's timeout after
+    /// a packet, and our Send Timer must be known to run before it expires.
+    pub(super) fn plan_sample(&mut self, now: Time, io: &Io) {
+        if !self.established() || !self.reap.timers_running() {
+            self.sample_at = None;
+        } else if self.sample_at.is_none_or(|t| t <= now) {
+            let period = (self.keepalive_timeout / 3).min(io.config.reap.send_timeout);
+            self.sample_at = Some(now + period.max(Duration::from_millis(10)));
+        }
+    }
+
+    pub(super) fn info(&self) -> ContextInfo {
+        ContextInfo {
+            ulids: self.ulids,
+            fii: self.fii,
+            state: self.state,
+            local_tag: self.local_tag,
+            peer_tag: self.peer_tag,
+            current: self.current(),
+            reap: self.reap.state(),
+            local: self.local.info(),
+            peer: self.peer.info(),
+        }
+    }
+}
+
+/// `first` doubled `times` times.
+pub(super) fn backoff(first: Duration, times: u32) -> Duration {
+    first.saturating_mul(1u32.checked_shl(times).unwrap_or(u32::MAX))
+}

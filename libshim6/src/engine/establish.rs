@@ -1,0 +1,390 @@
+//! Context establishment: I1, R1, I2, R2 and their crossings (RFC 5533 sections 7.3 to 7.16).
+
+use super::Engine;
+use super::context::{Claim, Context, Exchange, Reply};
+use super::counters::Dropped;
+use super::io::{ContextState, Datagram};
+use super::locators::LocalSet;
+use super::table::Id;
+use super::validator::{R1Input, Refused};
+use super::verify::{self, Preferences, Refusal};
+use crate::addr::{ContextTag, Fii, FlowId, UlidPair, is_servable};
+use crate::event::EventKind;
+use crate::time::Time;
+use crate::wire::{I1, I2, Message, Options, R1, R2, error_code};
+
+/// An I2 or I2bis whose validator is ours.
+pub(super) struct Request<'a> {
+    pub(super) ulids: UlidPair,
+    pub(super) fii: Fii,
+    pub(super) tag: ContextTag,
+    pub(super) initiator_nonce: u32,
+    pub(super) responder_nonce: u32,
+    pub(super) options: &'a Options,
+    /// The tag that the peer's packets had (I2bis): not to be used again at once (S6-7.20-7).
+    pub(super) packet_tag: Option<ContextTag>,
+}
+
+impl Engine {
+    /// Begin an attempt, if nothing speaks against it (S6-B-1).
+    pub(super) fn initiate(&mut self, now: Time, ulids: UlidPair, flow: Option<FlowId>) -> Option<Id> {
+        let ours = |a| self.local.iter().any(|l| l.addr == a);
+        let usable = self.local.iter().any(|l| l.addr == ulids.local && l.operational);
+        if !usable
+            || !is_servable(&ulids.peer)
+            || ours(ulids.peer)
+            || self.negative.blocks(now, ulids)
+            || self.table.instances(ulids).next().is_some()
+        {
+            return None;
+        }
+        // A further process with the same ULID pair forks (S6-7.7-2, S6-N-39)
+        let fii = if self.io.host.owns_default(ulids) {
+            0
+        } else {
+            std::iter::repeat_with(|| self.io.rng.u32()).find(|fii| *fii != 0)?
+        };
+        let id = self.create(now, ulids, fii, None)?;
+        let ctx = self.table.get_mut(id)?;
+        ctx.flow = flow.or(self.trigger.flow(ulids));
+        ctx.exchange = Some(Exchange::new(self.io.rng.u32(), ulids.as_locators(), now));
+        ctx.send_i1(now, &mut self.io);
+        self.settle(now, id);
+        Some(id)
+    }
+
+    /// A new context with a tag that no other has; `None` if the table is full or no tag is free (S6-7.1-5).
+    pub(super) fn create(
+        &mut self,
+        now: Time,
+        ulids: UlidPair,
+        fii: Fii,
+        avoid: Option<ContextTag>,
+    ) -> Option<Id> {
+        if self.table.len() >= self.io.config.shim6.max_contexts {
+            self.io.counters.drop(Dropped::Full);
+            return None;
+        }
+        let table = &self.table;
+        let Some(tag) = self.tags.allocate(|t| table.by_tag(t).is_none() && Some(t) != avoid) else {
+            self.io.counters.drop(Dropped::Full);
+            return None;
+        };
+        let local = LocalSet::new(ulids.local, &self.local, self.io.rng.as_mut());
+        Some(self.table.insert(Context::new(ulids, fii, tag, local, now)))
+    }
+
+    /// The Retransmission Timer of I1, I2 or I2bis (S6-7.8, S6-7.12, S6-7.19).
+    pub(super) fn exchange_timeout(&mut self, now: Time, id: Id) {
+        let Some(ctx) = self.table.get_mut(id) else { return };
+        let Some(exchange) = &ctx.exchange else { return };
+        let timers = &self.io.config.shim6;
+        let retries = match ctx.state {
+            ContextState::I2Sent => timers.i2_retries_max,
+            ContextState::I2bisSent => timers.i2bis_retries_max,
+            ContextState::I1Sent | ContextState::Established => 0,
+        };
+        // The first copy is no retransmission
+        if ctx.state != ContextState::I1Sent && exchange.sent <= retries {
+            ctx.send_i2(now, &mut self.io, true);
+        } else if exchange.i1_sent <= timers.i1_retries_max {
+            // S6-7.12-2, S6-7.19-2, S6-N-18
+            ctx.peer_tag = None;
+            ctx.send_i1(now, &mut self.io);
+        } else {
+            self.fail(now, id, false);
+            return;
+        }
+        self.settle(now, id);
+    }
+
+    /// E-FAILED or NO-SUPPORT: the context is gone, not to be tried again for a while (S6-7.8-4, S6-7.8-5).
+    pub(super) fn fail(&mut self, now: Time, id: Id, no_support: bool) {
+        let Some(mut ctx) = self.table.remove(id) else { return };
+        let timers = &self.io.config.shim6;
+        if no_support {
+            self.negative.no_support(ctx.ulids.peer, now + timers.icmp_holddown_time);
+        } else {
+            self.negative.failed(ctx.ulids, now + timers.no_r1_holddown_time);
+        }
+        ctx.state = ContextState::I1Sent;
+        ctx.tell_pair(now, &mut self.io);
+        self.io.counters.establish_failed += 1;
+        self.io.event(now, ctx.ulids, ctx.fii, EventKind::EstablishFailed { no_support });
+        self.io.changed.insert(ctx.ulids);
+    }
+
+    /// ULID pair and FII of I1, I2, I2bis (S6-7.9-2, S6-5.15.6-2). `None`: not to be served (S6-N-40).
+    pub(super) fn key_of(&self, d: &Datagram<'_>, options: &Options) -> Option<(UlidPair, Fii)> {
+        let ulids = match &options.ulid_pair {
+            Some(o) => UlidPair { local: o.receiver, peer: o.sender },
+            None => UlidPair { local: d.destination, peer: d.source },
+        };
+        let fii = options.fii.unwrap_or(0);
+        let ours = |a| self.local.iter().any(|l| l.addr == a);
+        let local = ours(ulids.local) || self.table.by_key(ulids, fii).is_some();
+        let good = is_servable(&ulids.local) && is_servable(&ulids.peer);
+        (local && good && !ours(ulids.peer)).then_some((ulids, fii))
+    }
+
+    /// S6-7.9-1 to S6-7.9-4: R1 or R2, and never a change of state.
+    pub(super) fn on_i1(&mut self, now: Time, d: &Datagram<'_>, m: &I1) {
+        let Some((ulids, fii)) = self.key_of(d, &m.options) else {
+            return self.io.counters.drop(Dropped::BadUlid);
+        };
+        let id = self.table.by_key(ulids, fii);
+        // Another process with the same ULID pair answers for its flows (S6-N-48)
+        let flow = m.options.flow.map(mirror);
+        if (id.is_none() || flow.is_some()) && !self.io.host.serves(ulids, flow) {
+            return self.io.counters.drop(Dropped::NotServed);
+        }
+        if !self.io.limiter.allow(now, &d.source) {
+            return self.io.counters.drop(Dropped::RateLimited);
+        }
+        if let Some(id) = id
+            && let Some(ctx) = self.table.get_mut(id)
+        {
+            // In every state, or a forged ULID Pair option would get CT(local) (S6-N-24)
+            let known = (ctx.peer.contains(&d.source)
+                || ctx.exchange.as_ref().is_some_and(|e| e.pair.peer == d.source))
+                && ctx.local.contains(&d.destination);
+            if known && (!ctx.established() || ctx.peer_tag == Some(m.initiator_tag)) {
+                ctx.send_r2(now, &mut self.io, d.back(), m.initiator_nonce);
+                self.settle(now, id);
+                return;
+            }
+        }
+        let input = R1Input { tag: m.initiator_tag, ulids, locators: d.back(), fii };
+        let (responder_nonce, validator) = self.validators.issue_r1(now, self.io.rng.as_mut(), &input);
+        let options = Options { validator: Some(validator), ..Options::default() };
+        let initiator_nonce = m.initiator_nonce;
+        self.io.send(d.back(), &Message::R1(R1 { initiator_nonce, responder_nonce, options }));
+    }
+
+    /// S6-7.11: only in I1-SENT.
+    pub(super) fn on_r1(&mut self, now: Time, d: &Datagram<'_>, m: R1) {
+        let Some(validator) = m.options.validator else {
+            return self.io.counters.drop(Dropped::Malformed(crate::wire::DropReason::MissingOption));
+        };
+        let Some(id) = self.by_exchange(d, m.initiator_nonce) else {
+            return self.io.counters.drop(Dropped::NoMatch);
+        };
+        let Some(ctx) = self.table.get_mut(id) else { return };
+        if ctx.state != ContextState::I1Sent {
+            return self.io.counters.drop(Dropped::State);
+        }
+        if let Some(exchange) = &mut ctx.exchange {
+            exchange.reply = Some(Reply { nonce: m.responder_nonce, validator });
+            exchange.sent = 0;
+        }
+        ctx.state = ContextState::I2Sent;
+        ctx.local.refresh(&self.local, self.io.rng.as_mut());
+        ctx.send_i2(now, &mut self.io, true);
+        self.settle(now, id);
+    }
+
+    /// The context whose exchange runs over the pair that `d` came by, with this Initiator Nonce (S6-12.4-2, S6-N-10).
+    fn by_exchange(&self, d: &Datagram<'_>, nonce: u32) -> Option<Id> {
+        self.table.by_nonce(nonce).find(|id| {
+            self.table.get(*id).is_some_and(|c| c.exchange.as_ref().is_some_and(|e| e.pair == d.back()))
+        })
+    }
+
+    /// S6-7.13: the validator first, as it is cheap and proves that the source can be reached.
+    pub(super) fn on_i2(&mut self, now: Time, d: &Datagram<'_>, m: &I2) {
+        let Some((ulids, fii)) = self.key_of(d, &m.options) else {
+            return self.io.counters.drop(Dropped::BadUlid);
+        };
+        let input = R1Input { tag: m.initiator_tag, ulids, locators: d.back(), fii };
+        let validator = m.options.validator.as_deref().unwrap_or_default();
+        if let Err(e) = self.validators.check_r1(now, m.responder_nonce, &input, validator) {
+            return self.refuse_validator(e);
+        }
+        let request = Request {
+            ulids,
+            fii,
+            tag: m.initiator_tag,
+            initiator_nonce: m.initiator_nonce,
+            responder_nonce: m.responder_nonce,
+            options: &m.options,
+            packet_tag: None,
+        };
+        self.accept(now, d, &request);
+    }
+
+    pub(super) fn refuse_validator(&mut self, why: Refused) {
+        self.io.counters.drop(match why {
+            Refused::Stale => Dropped::StaleNonce,
+            Refused::Wrong => Dropped::BadValidator,
+        });
+    }
+
+    /// The common part of S6-7.13 and S6-7.20, from the lookup on. Everything is verified before anything is changed
+    /// (S6-N-51).
+    pub(super) fn accept(&mut self, now: Time, d: &Datagram<'_>, r: &Request<'_>) {
+        let id = self.table.by_key(r.ulids, r.fii);
+        let flow = r.options.flow.map(mirror);
+        if id.is_none() && !self.io.host.serves(r.ulids, flow) {
+            return self.io.counters.drop(Dropped::NotServed);
+        }
+        let known = id.and_then(|id| self.table.get(id)).map(|c| &c.peer);
+        let offer = match verify::check(r.options, r.ulids.peer, known) {
+            Ok(offer) => offer,
+            Err(Refusal::Pds) => return self.io.counters.drop(Dropped::BadPds),
+            Err(Refusal::Method(offset)) => {
+                self.io.counters.drop(Dropped::BadLocators);
+                return self.io.send_error(d, error_code::VERIFICATION_METHOD, offset);
+            }
+        };
+        // S6-7.13-9, S6-7.20-11, S6-N-50; without context S6-N-21
+        let trusted = match known {
+            Some(peer) => peer.contains(&d.source),
+            None => d.source == r.ulids.peer,
+        };
+        if !trusted && !offer.lists(&d.source) {
+            return self.io.counters.drop(Dropped::BadSource);
+        }
+        let claim = Claim {
+            tag: r.tag,
+            initiator_nonce: r.initiator_nonce,
+            responder_nonce: r.responder_nonce,
+            generation: offer.list.as_ref().map(|(generation, _)| *generation),
+        };
+        let id = match id {
+            Some(id) => id,
+            None => match self.create(now, r.ulids, r.fii, r.packet_tag) {
+                Some(id) => id,
+                None => return,
+            },
+        };
+        let Some(ctx) = self.table.get_mut(id) else { return };
+        if ctx.claim == Some(claim) {
+            // A copy: the R2 was lost, or the I2 was late. An Update may have come since, so nothing is taken from it
+            ctx.send_r2(now, &mut self.io, d.back(), r.initiator_nonce);
+            self.settle(now, id);
+            return;
+        }
+        ctx.claim = Some(claim);
+        let bad = commit(ctx, offer, r.options);
+        if ctx.peer_tag.replace(r.tag).is_some_and(|old| old != r.tag) {
+            ctx.requests.clear();
+            self.io.counters.recovered += 1;
+        }
+        ctx.flow = ctx.flow.or(flow);
+        if let Some((code, offset)) = bad {
+            self.io.counters.drop(Dropped::BadPreferences);
+            self.io.send_error(d, code, offset);
+        }
+        self.table.reindex(id);
+        self.look_for_confusion(now, id);
+        let Some(ctx) = self.table.get(id) else { return };
+        match ctx.state {
+            // S6-B-27, S6-B-41: R2 and stay
+            ContextState::I2Sent | ContextState::I2bisSent => {}
+            ContextState::I1Sent => self.become_established(now, id, false),
+            ContextState::Established => self.tell_established(now, id),
+        }
+        let Some(ctx) = self.table.get_mut(id) else { return };
+        ctx.send_r2(now, &mut self.io, d.back(), r.initiator_nonce);
+        if ctx.established() {
+            if ctx.update.is_none() {
+                ctx.local.accept(ctx.local.addresses(), ctx.local.list().is_some());
+            }
+            ctx.refresh_local(now, &mut self.io, &self.local);
+            ctx.update_candidates(now, &mut self.io);
+        }
+        self.settle(now, id);
+    }
+
+    /// S6-7.16: in I1-SENT, I2-SENT and I2BIS-SENT.
+    pub(super) fn on_r2(&mut self, now: Time, d: &Datagram<'_>, m: &R2) {
+        let Some(id) = self.by_exchange(d, m.initiator_nonce) else {
+            return self.io.counters.drop(Dropped::NoMatch);
+        };
+        let Some(ctx) = self.table.get_mut(id) else { return };
+        let offer = match verify::check(&m.options, ctx.ulids.peer, Some(&ctx.peer)) {
+            Ok(offer) => offer,
+            Err(Refusal::Pds) => return self.io.counters.drop(Dropped::BadPds),
+            Err(Refusal::Method(offset)) => {
+                self.io.counters.drop(Dropped::BadLocators);
+                return self.io.send_error(d, error_code::VERIFICATION_METHOD, offset);
+            }
+        };
+        let bad = commit(ctx, offer, &m.options);
+        if ctx.peer_tag.replace(m.responder_tag).is_some_and(|old| old != m.responder_tag) {
+            ctx.requests.clear();
+        }
+        if let Some((code, offset)) = bad {
+            self.io.counters.drop(Dropped::BadPreferences);
+            self.io.send_error(d, code, offset);
+        }
+        self.table.reindex(id);
+        self.look_for_confusion(now, id);
+        // The I2 or I2bis told everything
+        if let Some(ctx) = self.table.get_mut(id)
+            && ctx.state != ContextState::I1Sent
+        {
+            ctx.update = None;
+        }
+        self.become_established(now, id, true);
+        if let Some(ctx) = self.table.get_mut(id) {
+            ctx.refresh_local(now, &mut self.io, &self.local);
+            ctx.update_candidates(now, &mut self.io);
+        }
+        self.settle(now, id);
+    }
+
+    /// To ESTABLISHED; CT(peer) and Ls(peer) are recorded. `by_r2`: an R2 was received.
+    fn become_established(&mut self, now: Time, id: Id, by_r2: bool) {
+        let Some(ctx) = self.table.get_mut(id) else { return };
+        ctx.state = ContextState::Established;
+        ctx.exchange = None;
+        let again = std::mem::replace(&mut ctx.was_established, true);
+        ctx.local.accept(ctx.local.addresses(), ctx.local.list().is_some());
+        let limit = self.io.config.shim6.idle_timeout.max(super::MIN_IDLE);
+        ctx.idle_check = ctx.last_use.max(now) + limit;
+        ctx.reap.resume(&mut self.io.env(now));
+        if by_r2 {
+            ctx.reap.established_by_r2(&mut self.io.env(now));
+        }
+        let ulids = ctx.ulids;
+        if again {
+            self.io.counters.recovered += 1;
+        } else {
+            ctx.last_use = now;
+            self.io.counters.established += 1;
+        }
+        self.trigger.forget(ulids);
+        self.negative.clear(ulids);
+        self.tell_established(now, id);
+    }
+
+    fn tell_established(&mut self, now: Time, id: Id) {
+        let Some(ctx) = self.table.get(id) else { return };
+        if let Some(peer_tag) = ctx.peer_tag {
+            let kind = EventKind::Established { local_tag: ctx.local_tag, peer_tag };
+            self.io.event(now, ctx.ulids, ctx.fii, kind);
+        }
+        self.io.changed.insert(ctx.ulids);
+    }
+}
+
+/// Record a verified offer and the Keepalive Timeout. Preferences that do not fit are ignored and reported (S6-N-30):
+/// the code and offset of the Error.
+fn commit(ctx: &mut Context, offer: verify::Offer, options: &Options) -> Option<(u8, usize)> {
+    let bad = match offer.preferences {
+        Preferences::Absent | Preferences::Fit(_) => None,
+        Preferences::Generation { offset } => Some((error_code::GENERATION, offset)),
+        Preferences::Count { offset } => Some((error_code::LOCATOR_COUNT, offset)),
+    };
+    offer.commit(&mut ctx.peer);
+    if let Some(seconds) = options.keepalive_timeout {
+        ctx.announce(seconds);
+    }
+    bad
+}
+
+/// A Flow option as we see the flow.
+fn mirror(flow: FlowId) -> FlowId {
+    FlowId { local_port: flow.peer_port, peer_port: flow.local_port, ..flow }
+}

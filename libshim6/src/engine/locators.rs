@@ -1,0 +1,398 @@
+//! Ls(local) and Ls(peer) of a context (RFC 5533 section 6.1).
+
+use super::io::{LocalLocator, LocatorInfo};
+use super::pairs::{LocalCandidate, PeerCandidate};
+use crate::crypto::Pds;
+use crate::identity::{Identity, IdentityKind};
+use crate::rng::Rng;
+use crate::wire::{LocatorList, LocatorPreferences, Preference, method, preference_flag};
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+
+/// Most locators that we offer: SHIM_MAX_LOCATORS, and what fits an I2bis with all its options (S6-5.1-2, S6-5.1-4).
+pub(super) const MAX_OFFERED: usize = 32;
+/// Generations that are remembered so as not to be used twice (S6-N-3).
+const MAX_USED: usize = 256;
+
+/// One of our locators that the peer knows, or is being told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Offered {
+    pub(super) addr: Ipv6Addr,
+    pub(super) ifindex: u32,
+    /// The host has the address. `false` only for a ULID that vanished (LS-H-33).
+    pub(super) present: bool,
+    pub(super) operational: bool,
+    pub(super) deprecated: bool,
+}
+
+impl Offered {
+    fn flags(&self) -> u8 {
+        if self.present && self.operational { 0 } else { preference_flag::BROKEN }
+    }
+}
+
+/// What a new look at the host's addresses changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(super) struct Change {
+    /// Members came or went: the peer needs a new list.
+    pub(super) list: bool,
+    /// BROKEN flags changed.
+    pub(super) flags: bool,
+    /// Anything that the choice of pairs depends on.
+    pub(super) any: bool,
+}
+
+/// Ls(local).
+#[derive(Debug)]
+pub(super) struct LocalSet {
+    ulid: Ipv6Addr,
+    identity: Option<Arc<Identity>>,
+    /// In the order of the list; holds the ULID always (S6-2-4).
+    offered: Vec<Offered>,
+    /// The peer got a list from us, so it needs to hear of changes.
+    listed: bool,
+    generation: u32,
+    used: Vec<u32>,
+    /// What the peer accepted: only these may be sources (S6-7.2-4). The ULID always is.
+    accepted: Vec<Ipv6Addr>,
+    /// The peer has our PDS (S6-5.10-4).
+    pds_known: bool,
+    max: usize,
+}
+
+impl LocalSet {
+    pub(super) fn new(ulid: Ipv6Addr, host: &[LocalLocator], rng: &mut dyn Rng) -> LocalSet {
+        let identity = host.iter().find(|l| l.addr == ulid).and_then(|l| l.identity.clone());
+        let mut set = LocalSet {
+            ulid,
+            identity,
+            offered: vec![Offered {
+                addr: ulid,
+                ifindex: 0,
+                present: false,
+                operational: false,
+                deprecated: false,
+            }],
+            listed: false,
+            generation: 0,
+            used: Vec::new(),
+            accepted: vec![ulid],
+            pds_known: false,
+            max: MAX_OFFERED,
+        };
+        set.refresh(host, rng);
+        if set.generation == 0 {
+            set.renew(rng);
+        }
+        set
+    }
+
+    /// Compare with the addresses that the host has now. Members of the list keep their places.
+    pub(super) fn refresh(&mut self, host: &[LocalLocator], rng: &mut dyn Rng) -> Change {
+        let wanted = self.wanted(host);
+        let mut next: Vec<Offered> = Vec::with_capacity(wanted.len());
+        for old in &self.offered {
+            match wanted.iter().find(|w| w.addr == old.addr) {
+                Some(now) => next.push(*now),
+                None if old.addr == self.ulid => {
+                    next.push(Offered { present: false, operational: false, ..*old });
+                }
+                None => {}
+            }
+        }
+        for now in wanted {
+            if next.len() < self.max && !next.iter().any(|o| o.addr == now.addr) {
+                next.push(now);
+            }
+        }
+        let members = |v: &[Offered]| v.iter().map(|o| o.addr).collect::<Vec<_>>();
+        let flags = |v: &[Offered]| v.iter().map(Offered::flags).collect::<Vec<_>>();
+        let change = Change {
+            list: members(&next) != members(&self.offered),
+            flags: flags(&next) != flags(&self.offered),
+            any: next != self.offered,
+        };
+        self.offered = next;
+        if change.list {
+            self.renew(rng);
+        }
+        change
+    }
+
+    /// Locators that may be offered with our ULID (DESIGN section 8): plain: itself; HBA: its set, as far as present.
+    fn wanted(&self, host: &[LocalLocator]) -> Vec<Offered> {
+        let members = |l: &&LocalLocator| {
+            l.addr == self.ulid || self.identity.as_ref().is_some_and(|i| i.contains(&l.addr))
+        };
+        let mut out: Vec<Offered> = host
+            .iter()
+            .filter(members)
+            .map(|l| Offered {
+                addr: l.addr,
+                ifindex: l.ifindex,
+                present: true,
+                operational: l.operational,
+                deprecated: l.deprecated,
+            })
+            .collect();
+        // The most stable first, as the end is what gets cut off (S6-N-6, HC-USE-17)
+        out.sort_by_key(|o| (o.addr != self.ulid, !o.operational, o.deprecated));
+        out.dedup_by_key(|o| o.addr);
+        out
+    }
+
+    /// A new list gets a new random generation, never one that was used before (S6-N-3).
+    fn renew(&mut self, rng: &mut dyn Rng) {
+        loop {
+            let generation = rng.u32();
+            if !self.used.contains(&generation) {
+                self.generation = generation;
+                break;
+            }
+        }
+        if self.used.len() >= MAX_USED {
+            self.used.remove(0);
+        }
+        self.used.push(self.generation);
+    }
+
+    /// Offer at most `max` locators, because a message with more would be too long (S6-5.1-3).
+    pub(super) fn trim(&mut self, max: usize, rng: &mut dyn Rng) {
+        self.max = self.max.min(max.max(1));
+        if self.offered.len() > self.max {
+            self.offered.truncate(self.max);
+            self.renew(rng);
+        }
+    }
+
+    /// The Locator List option, if we have something to list: a host with one locator has not (S6-N-6, S6-N-37).
+    pub(super) fn list(&self) -> Option<LocatorList> {
+        let identity = self.identity.as_ref()?;
+        if self.offered.len() < 2 && !self.listed {
+            return None;
+        }
+        let by = if identity.kind() == IdentityKind::Cga { method::CGA } else { method::HBA };
+        if by == method::CGA {
+            // Needs a signature, so a CGA host offers its ULID only
+            return None;
+        }
+        Some(LocatorList {
+            generation: self.generation,
+            locators: self.offered.iter().map(|o| (by, o.addr)).collect(),
+            methods_offset: 0,
+        })
+    }
+
+    /// The Locator Preferences option for the list in force: flags only.
+    pub(super) fn preferences(&self) -> LocatorPreferences {
+        let element = |o: &Offered| Preference { flags: o.flags(), priority: None, weight: None };
+        LocatorPreferences {
+            generation: self.generation,
+            elements: Some(self.offered.iter().map(element).collect()),
+            offset: 0,
+        }
+    }
+
+    /// Whether any locator is BROKEN, so that preferences go with the list.
+    pub(super) fn any_broken(&self) -> bool {
+        self.offered.iter().any(|o| o.flags() != 0)
+    }
+
+    /// The PDS of our ULID.
+    pub(super) fn pds(&self) -> Option<Vec<u8>> {
+        self.identity.as_ref()?.pds_for(&self.ulid).map(<[u8]>::to_vec)
+    }
+
+    pub(super) fn pds_known(&self) -> bool {
+        self.pds_known
+    }
+
+    /// Error 2 to an Update Request: the peer may have lost our PDS.
+    pub(super) fn forget_pds_known(&mut self) {
+        self.pds_known = false;
+    }
+
+    /// The peer got a list from us at some time.
+    pub(super) fn listed(&self) -> bool {
+        self.listed
+    }
+
+    /// The list goes out now.
+    pub(super) fn mark_listed(&mut self) {
+        self.listed = true;
+    }
+
+    /// Whether a list can ever be sent.
+    pub(super) fn can_list(&self) -> bool {
+        self.identity.as_ref().is_some_and(|i| i.kind() != IdentityKind::Cga)
+    }
+
+    /// The peer accepted these of our locators (R2, completed I2 or I2bis, Update Acknowledgement).
+    pub(super) fn accept(&mut self, addrs: Vec<Ipv6Addr>, with_pds: bool) {
+        self.accepted = addrs;
+        if !self.accepted.contains(&self.ulid) {
+            self.accepted.push(self.ulid);
+        }
+        self.pds_known |= with_pds;
+    }
+
+    /// Addresses of the list in force.
+    pub(super) fn addresses(&self) -> Vec<Ipv6Addr> {
+        self.offered.iter().map(|o| o.addr).collect()
+    }
+
+    /// Whether the peer may address us there: offered, or accepted and not yet replaced.
+    pub(super) fn contains(&self, addr: &Ipv6Addr) -> bool {
+        self.accepted.contains(addr) || self.offered.iter().any(|o| o.addr == *addr)
+    }
+
+    /// Sources for probes and payload: on the host and accepted by the peer.
+    pub(super) fn candidates(&self) -> Vec<LocalCandidate> {
+        self.offered
+            .iter()
+            .filter(|o| o.present && self.accepted.contains(&o.addr))
+            .map(|o| LocalCandidate { addr: o.addr, operational: o.operational, deprecated: o.deprecated })
+            .collect()
+    }
+
+    pub(super) fn info(&self) -> Vec<LocatorInfo> {
+        let kind = self.identity.as_ref().map(|i| i.kind());
+        let hba = matches!(kind, Some(IdentityKind::Hba | IdentityKind::CgaHba));
+        let cga = matches!(kind, Some(IdentityKind::Cga | IdentityKind::CgaHba));
+        self.offered
+            .iter()
+            .map(|o| LocatorInfo {
+                addr: o.addr,
+                ifindex: o.ifindex,
+                hba,
+                cga,
+                verified: true,
+                probed: true,
+                broken: o.flags() != 0,
+            })
+            .collect()
+    }
+}
+
+/// One locator of the peer. Only verified ones get here (S6-N-51).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PeerLocator {
+    pub(super) addr: Ipv6Addr,
+    /// 0 for a ULID without list.
+    pub(super) method: u8,
+    /// Return routability was shown by a Probe (S6-6-2).
+    pub(super) probed: bool,
+    pub(super) preference: Preference,
+}
+
+/// Ls(peer).
+#[derive(Clone, Debug)]
+pub(super) struct PeerSet {
+    ulid: Ipv6Addr,
+    locators: Vec<PeerLocator>,
+    /// Generation of the last verified list.
+    generation: Option<u32>,
+    pds: Option<Pds>,
+}
+
+impl PeerSet {
+    /// {ULID(peer)}, as before any list (S6-N-22).
+    pub(super) fn new(ulid: Ipv6Addr) -> PeerSet {
+        let only = PeerLocator { addr: ulid, method: 0, probed: false, preference: Preference::default() };
+        PeerSet { ulid, locators: vec![only], generation: None, pds: None }
+    }
+
+    /// The whole new list replaces the old one; what is known of reachability stays (S6-5.10-2, S6-6-2).
+    pub(super) fn replace(&mut self, generation: u32, list: &[(u8, Ipv6Addr)]) {
+        let probed = |a: &Ipv6Addr| self.locators.iter().any(|l| l.addr == *a && l.probed);
+        let next = list
+            .iter()
+            .map(|(method, addr)| PeerLocator {
+                addr: *addr,
+                method: *method,
+                probed: probed(addr),
+                preference: Preference::default(),
+            })
+            .collect();
+        self.locators = next;
+        self.generation = Some(generation);
+    }
+
+    /// Preferences for the list in force; the caller has checked their number.
+    pub(super) fn prefer(&mut self, elements: &[Preference]) {
+        for (locator, element) in self.locators.iter_mut().zip(elements) {
+            locator.preference = *element;
+        }
+    }
+
+    pub(super) fn set_pds(&mut self, pds: Pds) {
+        self.pds = Some(pds);
+    }
+
+    pub(super) fn pds(&self) -> Option<&Pds> {
+        self.pds.as_ref()
+    }
+
+    pub(super) fn generation(&self) -> Option<u32> {
+        self.generation
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.locators.len()
+    }
+
+    /// A locator that was verified with the PDS that is kept, by the same method (HC-VER-14).
+    pub(super) fn verified(&self, method: u8, addr: &Ipv6Addr) -> bool {
+        self.locators.iter().any(|l| l.addr == *addr && l.method == method)
+    }
+
+    /// Whether packets of the peer may come from there; the ULID is always its own (S6-N-24).
+    pub(super) fn contains(&self, addr: &Ipv6Addr) -> bool {
+        *addr == self.ulid || self.locators.iter().any(|l| l.addr == *addr)
+    }
+
+    /// Whether two sets have a locator in common (S6-7.15-2, S6-7.15-8).
+    pub(super) fn overlaps(&self, other: &PeerSet) -> bool {
+        self.contains(&other.ulid) || other.locators.iter().any(|l| self.contains(&l.addr))
+    }
+
+    pub(super) fn mark_probed(&mut self, addr: &Ipv6Addr) {
+        for locator in self.locators.iter_mut().filter(|l| l.addr == *addr) {
+            locator.probed = true;
+        }
+    }
+
+    /// Destinations; a ULID that its own list leaves out is none (S6-N-36). Of duplicates the first counts.
+    pub(super) fn candidates(&self) -> Vec<PeerCandidate> {
+        let mut out: Vec<PeerCandidate> = Vec::with_capacity(self.locators.len());
+        for l in &self.locators {
+            if !out.iter().any(|c| c.addr == l.addr) {
+                out.push(PeerCandidate {
+                    addr: l.addr,
+                    verified: true,
+                    broken: l.preference.flags & preference_flag::BROKEN != 0,
+                    priority: l.preference.priority.unwrap_or(0),
+                    weight: l.preference.weight.unwrap_or(0),
+                });
+            }
+        }
+        out
+    }
+
+    pub(super) fn info(&self) -> Vec<LocatorInfo> {
+        let multi_prefix = self.pds.as_ref().is_some_and(|p| p.multi_prefix().is_some());
+        let key = self.pds.as_ref().is_some_and(Pds::has_public_key);
+        self.locators
+            .iter()
+            .map(|l| LocatorInfo {
+                addr: l.addr,
+                ifindex: 0,
+                hba: l.method == method::HBA && multi_prefix,
+                cga: l.method == method::CGA || (l.method == method::HBA && key),
+                verified: true,
+                probed: l.probed,
+                broken: l.preference.flags & preference_flag::BROKEN != 0,
+            })
+            .collect()
+    }
+}

@@ -1,1 +1,0 @@
-//! REAP (RFC 5534) for one context: a pure state machine over events and times.

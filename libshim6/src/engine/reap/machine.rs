@@ -1,0 +1,325 @@
+//! The transitions of RFC 5534 section 6, with the rules of conformance parts G to I.
+
+use super::reports::pair_of;
+use super::{Action, Env, Exploration, RECORDS_LIFETIME, Reap};
+use crate::addr::LocatorPair;
+use crate::event::FailureCause;
+use crate::time::Time;
+use crate::wire::{Probe, ProbeBlock, ReapState};
+use std::time::Duration;
+
+use super::timers::Timer;
+
+/// Ticks closer than this to the expiry of the Keepalive Timer coincide with it (RE-FB-09).
+const COINCIDENCE: Duration = Duration::from_millis(1);
+
+impl Reap {
+    pub(super) fn heard(&mut self, now: Time) {
+        self.last_heard = self.last_heard.max(Some(now));
+    }
+
+    /// Drop the records of an exploration that is long over (RE-C-13).
+    pub(super) fn prune(&mut self, now: Time) {
+        if self.records_expire.is_some_and(|t| t <= now) {
+            self.records_expire = None;
+            self.records.clear();
+        }
+    }
+
+    /// Length of the Send Timer: never below the value announced (RE-C-10). A pair that is no candidate any more
+    /// cannot carry an answer, so nothing is waited for.
+    fn send_deadline(&mut self, env: &mut Env) -> Time {
+        if !self.candidates.contains(self.current) && !self.candidates.pairs.is_empty() {
+            return env.now;
+        }
+        let t = env.config.send_timeout.max(Duration::from_millis(1));
+        env.now + if env.config.jitter { t.mul_f64(env.rng.f64(1.0, 1.1)) } else { t }
+    }
+
+    pub(super) fn start_send(&mut self, env: &mut Env) {
+        if !self.timers.running(Timer::Send) {
+            self.restart_send(env);
+        }
+    }
+
+    fn restart_send(&mut self, env: &mut Env) {
+        let deadline = self.send_deadline(env);
+        self.timers.restart(Timer::Send, deadline);
+    }
+
+    pub(super) fn start_keepalive(&mut self, env: &mut Env) {
+        if !self.timers.running(Timer::Keepalive) {
+            self.timers.start(Timer::Keepalive, env.now + self.keepalive_timeout);
+            let tick = env.now + self.keepalive_interval(env);
+            self.timers.restart(Timer::Interval, tick);
+        }
+    }
+
+    pub(super) fn stop_keepalive(&mut self) {
+        self.timers.stop(Timer::Keepalive);
+        self.timers.stop(Timer::Interval);
+    }
+
+    /// One third to one half of the Keepalive Timeout (RE-C-06, RE-C-10).
+    fn keepalive_interval(&self, env: &mut Env) -> Duration {
+        let t = self.keepalive_timeout;
+        if env.config.jitter { t.mul_f64(env.rng.f64(1.0 / 3.0, 0.5)) } else { t / 3 }
+    }
+
+    pub(super) fn expired(&mut self, env: &mut Env, timer: Timer) {
+        match timer {
+            // RE-SM-10, RE-SM-12
+            Timer::Send => {
+                let known_dead = !self.candidates.contains(self.current);
+                let cause = if known_dead { self.loss_cause() } else { FailureCause::SendTimeout };
+                self.enter_exploring(env, cause);
+            }
+            // RE-SM-07, RE-FB-08
+            Timer::Keepalive => {
+                self.stop_keepalive();
+                self.send_keepalive();
+            }
+            // RE-FB-07
+            Timer::Interval => {
+                let was = self.timers.deadline(Timer::Interval).unwrap_or(env.now);
+                self.timers.stop(Timer::Interval);
+                let end = self.timers.deadline(Timer::Keepalive).unwrap_or(env.now);
+                if end > env.now {
+                    self.send_keepalive();
+                    let interval = self.keepalive_interval(env);
+                    let next = if was + interval > env.now { was + interval } else { env.now + interval };
+                    if next + COINCIDENCE < end {
+                        self.timers.start(Timer::Interval, next);
+                    }
+                }
+            }
+            // RE-SM-14, RE-SM-15
+            Timer::Retransmit => {
+                self.schedule.begin_slot();
+                self.scheduled_probe(env);
+            }
+        }
+    }
+
+    fn send_keepalive(&mut self) {
+        self.counters.keepalives_sent += 1;
+        self.actions.push_back(Action::SendKeepalive { pair: self.current });
+    }
+
+    /// Why a current pair that is no good candidate was lost.
+    pub(super) fn loss_cause(&self) -> FailureCause {
+        if self.candidates.pairs.iter().any(|p| p.local == self.current.local) {
+            FailureCause::PeerLocatorLost
+        } else {
+            FailureCause::LocalLocatorLost
+        }
+    }
+
+    /// The node leaves Operational: old records and positions mean nothing any more (RE-C-13, RE-SM-34).
+    fn leave_operational(&mut self, env: &mut Env, cause: FailureCause) {
+        self.records.clear();
+        self.records_expire = None;
+        self.schedule.reset();
+        self.stalled = false;
+        self.candidates.demoted = (cause == FailureCause::Hint).then_some(self.current);
+        let dead = match cause {
+            FailureCause::LocalLocatorLost | FailureCause::PeerLocatorLost | FailureCause::SendRefused => {
+                true
+            }
+            FailureCause::SendTimeout | FailureCause::PeerExplores | FailureCause::Hint => false,
+        };
+        self.exploration = Some(Exploration { started: env.now, dead });
+        self.counters.explorations += 1;
+        self.actions.push_back(Action::ExplorationStarted { cause, pair: self.current });
+    }
+
+    /// From Operational or InboundOk to Exploring, with its first Probe.
+    pub(super) fn enter_exploring(&mut self, env: &mut Env, cause: FailureCause) {
+        if self.state == ReapState::Operational {
+            self.leave_operational(env, cause);
+        }
+        self.state = ReapState::Exploring;
+        self.entered_exploring = env.now;
+        self.records.clear_received();
+        self.timers.stop(Timer::Send);
+        self.stop_keepalive();
+        self.restart_series();
+        self.scheduled_probe(env);
+    }
+
+    fn restart_series(&mut self) {
+        self.schedule.restart_series();
+        self.schedule.begin_slot();
+        self.plateau = None;
+    }
+
+    /// Payload or a Keepalive while Exploring: InboundOk, with its first Probe on the next pair of that walk.
+    pub(super) fn hear_while_exploring(&mut self, env: &mut Env) {
+        self.state = ReapState::InboundOk;
+        self.restart_series();
+        self.scheduled_probe(env);
+    }
+
+    pub(super) fn on_probe(
+        &mut self,
+        env: &mut Env,
+        probe: &Probe,
+        first: ProbeBlock,
+        arrived_on: LocatorPair,
+    ) {
+        self.prune(env.now);
+        let reported = self.take_reports(env.now, &probe.received);
+        match probe.state {
+            ReapState::Exploring => {
+                let changed = self.state != ReapState::InboundOk;
+                if self.state == ReapState::Operational {
+                    self.leave_operational(env, FailureCause::PeerExplores);
+                }
+                self.records.record_received(env.now, first, arrived_on, &self.candidates);
+                self.stop_keepalive();
+                self.restart_send(env);
+                if changed {
+                    self.state = ReapState::InboundOk;
+                    self.restart_series();
+                    self.scheduled_probe_on(env, Some(arrived_on));
+                } else {
+                    self.reactive_probe(env, arrived_on);
+                }
+            }
+            ReapState::InboundOk => {
+                self.records.record_received(env.now, first, arrived_on, &self.candidates);
+                self.choose(&reported);
+                self.stop_keepalive();
+                self.restart_send(env);
+                let ended = self.become_operational(env.now);
+                let pair = if reported.contains(&arrived_on) { arrived_on } else { self.current };
+                self.send_probe(env, pair);
+                self.actions.extend(ended);
+            }
+            ReapState::Operational => {
+                self.records.record_received(env.now, first, arrived_on, &self.candidates);
+                if self.state != ReapState::Operational {
+                    self.choose(&reported);
+                }
+                self.timers.stop(Timer::Send);
+                let ended = self.become_operational(env.now);
+                self.start_keepalive(env);
+                self.actions.extend(ended);
+            }
+        }
+    }
+
+    /// The pairs that the peer's reports show to work and that may still be used, latest probed first.
+    fn take_reports(&mut self, now: Time, reports: &[ProbeBlock]) -> Vec<LocatorPair> {
+        let (mut all, new) = self.records.matching(now, reports, &self.candidates);
+        all.retain(|p| self.candidates.contains(*p));
+        for pair in new {
+            self.actions.push_back(Action::Reachable { pair });
+        }
+        all
+    }
+
+    /// The choice among pairs that work (RE-RP-07): the current one, else the best candidate.
+    fn choose(&mut self, reported: &[LocatorPair]) {
+        let dead = self.exploration.is_some_and(|e| e.dead);
+        if reported.contains(&self.current) && !dead {
+            return;
+        }
+        let best =
+            reported.iter().copied().min_by_key(|p| (dead && *p == self.current, self.candidates.rank(*p)));
+        if let Some(new) = best.filter(|p| *p != self.current) {
+            let old = std::mem::replace(&mut self.current, new);
+            self.counters.pair_changes += 1;
+            self.actions.push_back(Action::PairChanged { old, new });
+        }
+    }
+
+    /// To Operational, from wherever (RE-SM-29). Returns what is left to be told.
+    fn become_operational(&mut self, now: Time) -> Option<Action> {
+        self.state = ReapState::Operational;
+        self.timers.stop(Timer::Retransmit);
+        self.stalled = false;
+        self.plateau = None;
+        if self.candidates.demoted == Some(self.current) {
+            self.candidates.demoted = None;
+        }
+        let e = self.exploration.take()?;
+        self.records_expire = Some(now + RECORDS_LIFETIME);
+        Some(Action::ExplorationEnded { started: e.started, pair: self.current })
+    }
+
+    /// The next Probe of the schedule.
+    pub(super) fn scheduled_probe(&mut self, env: &mut Env) {
+        self.scheduled_probe_on(env, None);
+    }
+
+    /// The same, to a given pair if that may be probed (RE-PS-11).
+    fn scheduled_probe_on(&mut self, env: &mut Env, wanted: Option<LocatorPair>) {
+        if self.paused {
+            return;
+        }
+        if self.state == ReapState::InboundOk {
+            self.start_send(env);
+        }
+        let pair = match wanted.filter(|p| self.candidates.contains(*p)) {
+            Some(pair) => pair,
+            None => match self.next_pair() {
+                Some(pair) => pair,
+                None => return self.stall(env),
+            },
+        };
+        self.stalled = false;
+        self.schedule.note(self.state, pair);
+        let gap = self.schedule.gap(env);
+        self.timers.restart(Timer::Retransmit, env.now + gap);
+        if self.schedule.at_plateau(env.config) {
+            self.plateau.get_or_insert(env.now);
+        }
+        self.send_probe(env, pair);
+    }
+
+    fn next_pair(&mut self) -> Option<LocatorPair> {
+        let dead = self.exploration.is_some_and(|e| e.dead);
+        let order = self.candidates.order(self.current, dead);
+        self.schedule.next(self.state, &order)
+    }
+
+    /// No pair can be probed: wait for an address event, or for the kernel to change its mind.
+    fn stall(&mut self, env: &mut Env) {
+        self.stalled = true;
+        if self.candidates.pairs.is_empty() {
+            self.timers.stop(Timer::Retransmit);
+        } else {
+            self.timers.restart(Timer::Retransmit, env.now + env.config.max_probe_timeout);
+        }
+    }
+
+    /// The last Probe was refused: the next pair takes its slot (RE-PS-16).
+    pub(super) fn replace_refused(&mut self, env: &mut Env) {
+        match self.next_pair() {
+            Some(pair) => {
+                self.schedule.note_replacement(self.state, pair);
+                self.send_probe(env, pair);
+            }
+            None => self.stall(env),
+        }
+    }
+
+    /// An answer that changes no state: outside schedule and order (RE-PS-12).
+    fn reactive_probe(&mut self, env: &mut Env, arrived_on: LocatorPair) {
+        let back = [arrived_on, self.current].into_iter().find(|p| self.candidates.contains(*p));
+        if let Some(pair) = back.or_else(|| self.candidates.pairs.first().copied()) {
+            self.send_probe(env, pair);
+        }
+    }
+
+    /// A Probe in the present state, with a fresh nonce (RE-RP-01).
+    fn send_probe(&mut self, env: &mut Env, pair: LocatorPair) {
+        let own = ProbeBlock { source: pair.local, destination: pair.peer, nonce: env.rng.u32(), data: 0 };
+        debug_assert_eq!(pair_of(&own), pair);
+        self.records.record_sent(own);
+        let (sent, received) = self.records.blocks(self.state, own);
+        self.counters.probes_sent[self.state as usize] += 1;
+        self.actions.push_back(Action::SendProbe { pair, state: self.state, sent, received });
+    }
+}

@@ -1,0 +1,151 @@
+//! Finding the parameter files of this host.
+
+use super::Identity;
+use super::file::{FileError, MAX_FILE, from_text};
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where an administrator puts identities for all users (DESIGN section 9).
+pub const SYSTEM_DIR: &str = "/etc/shim6/identities";
+/// Ending of the parameter files that a directory is searched for.
+pub const EXTENSION: &str = "pem";
+/// Most files that are read from a directory, and most identities in total.
+const MAX_FILES: usize = 1024;
+
+/// A file or directory that could not be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadProblem {
+    /// Which.
+    pub path: PathBuf,
+    /// Why, and what to do about it.
+    pub problem: String,
+}
+
+/// The directory of the user's own identities: `$XDG_CONFIG_HOME/shim6/identities`, else below `~/.config`.
+pub fn user_dir() -> Option<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    let config = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?;
+    Some(config.join("shim6").join("identities"))
+}
+
+/// All identities of the places `extra` (files, or directories with `*.pem` files), the user's directory and the
+/// system's, in this order, each once. A file that cannot be used is a problem and does not stop the others; a standard
+/// directory that does not exist is none.
+pub fn load_all(extra: &[PathBuf]) -> (Vec<Arc<Identity>>, Vec<LoadProblem>) {
+    let (found, problems) = load_files(extra);
+    (found.into_iter().map(|(_, identity)| identity).collect(), problems)
+}
+
+/// As [`load_all`], with the file that each identity is from.
+pub fn load_files(extra: &[PathBuf]) -> (Vec<(PathBuf, Arc<Identity>)>, Vec<LoadProblem>) {
+    let standard = user_dir().into_iter().chain([PathBuf::from(SYSTEM_DIR)]).collect::<Vec<_>>();
+    load_from(extra, &standard)
+}
+
+pub(super) fn load_from(
+    extra: &[PathBuf],
+    standard: &[PathBuf],
+) -> (Vec<(PathBuf, Arc<Identity>)>, Vec<LoadProblem>) {
+    let mut found: Vec<(PathBuf, Arc<Identity>)> = Vec::new();
+    let mut problems = Vec::new();
+    let places = extra.iter().map(|p| (p, false)).chain(standard.iter().map(|p| (p, true)));
+    for (place, optional) in places {
+        let files = match files_of(place) {
+            Ok(files) => files,
+            Err(e) if optional && e.kind() == io::ErrorKind::NotFound => continue,
+            Err(e) => {
+                problems.push(LoadProblem::io(place, &e));
+                continue;
+            }
+        };
+        for file in files {
+            if found.len() >= MAX_FILES {
+                let problem =
+                    format!("not read: there are more than {MAX_FILES} identities; remove unused ones");
+                problems.push(LoadProblem { path: file, problem });
+                return (found, problems);
+            }
+            match read(&file) {
+                Ok(identity) if found.iter().any(|(_, i)| **i == identity) => {}
+                Ok(identity) => found.push((file, Arc::new(identity))),
+                Err(problem) => problems.push(problem),
+            }
+        }
+    }
+    (found, problems)
+}
+
+/// The identity in a file.
+///
+/// # Errors
+///
+/// If the file cannot be read or its contents do not verify.
+pub fn read(path: &Path) -> Result<Identity, LoadProblem> {
+    let contents = read_contents(path)?;
+    from_text(&contents).map_err(|e| LoadProblem { path: path.into(), problem: e.to_string() })
+}
+
+/// The contents of a parameter file, at most [`MAX_FILE`] octets.
+///
+/// # Errors
+///
+/// If the file cannot be read, is no regular file, or is too large.
+pub fn read_contents(path: &Path) -> Result<Vec<u8>, LoadProblem> {
+    let problem = |e: io::Error| LoadProblem::io(path, &e);
+    // Before it is opened: a FIFO would block
+    if !fs::metadata(path).map_err(problem)?.is_file() {
+        return Err(LoadProblem {
+            path: path.into(),
+            problem: "not a regular file; give a parameter file".into(),
+        });
+    }
+    let mut contents = Vec::new();
+    File::open(path).and_then(|f| f.take(MAX_FILE as u64 + 1).read_to_end(&mut contents)).map_err(problem)?;
+    if contents.len() > MAX_FILE {
+        return Err(LoadProblem { path: path.into(), problem: FileError::TooLarge.to_string() });
+    }
+    Ok(contents)
+}
+
+/// `place` itself if it is a file, else its parameter files in the order of their names.
+fn files_of(place: &Path) -> io::Result<Vec<PathBuf>> {
+    if !fs::metadata(place)?.is_dir() {
+        return Ok(vec![place.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(place)? {
+        let path = entry?.path();
+        let hidden = path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
+        if !hidden && path.extension().is_some_and(|e| e == EXTENSION) {
+            files.push(path);
+        }
+        // One more than is read, so that it is told
+        if files.len() > MAX_FILES {
+            break;
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+impl LoadProblem {
+    fn io(path: &Path, e: &io::Error) -> LoadProblem {
+        let remedy = match e.kind() {
+            io::ErrorKind::PermissionDenied => "; make it readable for this user, or run as its owner",
+            io::ErrorKind::NotFound => "; check the path, or make a set with `shim6 address generate`",
+            _ => "",
+        };
+        LoadProblem { path: path.into(), problem: format!("{e}{remedy}") }
+    }
+}
+
+impl fmt::Display for LoadProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.problem)
+    }
+}
+
+impl std::error::Error for LoadProblem {}
