@@ -176,7 +176,7 @@ impl Engine {
                 }
             }
             let news = offer.list.is_some() || offer.preferences != Preferences::Absent;
-            offer.commit(&mut ctx.peer);
+            offer.commit(&mut ctx.peer, self.io.rng.as_mut());
             if ctx.requests.len() >= MAX_REQUESTS {
                 ctx.requests.pop_front();
             }
