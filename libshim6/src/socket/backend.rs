@@ -4,6 +4,7 @@ use super::state::{self, ForkLock};
 use super::{detach, guard, registry, table};
 use crate::addr::{FlowId, LocatorPair, UlidPair};
 use crate::config::Config;
+use crate::driver;
 use crate::driver::cell::{Cell, Forward};
 use crate::time::Time;
 use std::io;
@@ -103,7 +104,47 @@ fn start() -> Result<Running, (Box<Config>, String)> {
     if !config.enabled {
         return Err((Box::new(config), "the configuration says so".into()));
     }
-    Err((Box::new(config), "this build has no engine yet".into()))
+    let prefer_identity_source = config.prefer_identity_source;
+    match driver::start(config.clone(), Arc::new(super::host::Sockets)) {
+        Ok(handle) => Ok(Running { backend: Box::new(handle), prefer_identity_source }),
+        Err(e) => Err((Box::new(config), e.to_string())),
+    }
+}
+
+impl Backend for driver::Handle {
+    fn cell(&self, ulids: UlidPair) -> Option<Arc<Cell>> {
+        driver::Handle::cell(self, ulids)
+    }
+
+    fn wake(&self, cell: &Cell, flow: Option<FlowId>) {
+        driver::Handle::wake(self, cell, flow);
+    }
+
+    fn send_payload(&self, cell: &Cell, forward: &Forward, protocol: u8, packet: &[u8]) -> io::Result<()> {
+        driver::Handle::send_payload(self, cell, forward, protocol, packet)
+    }
+
+    fn send_payload_many(
+        &self,
+        cell: &Cell,
+        forward: &Forward,
+        protocol: u8,
+        packets: &[&[u8]],
+    ) -> io::Result<usize> {
+        driver::Handle::send_payload_many(self, cell, forward, protocol, packets)
+    }
+
+    fn send_refused(&self, cell: &Cell, locators: LocatorPair) {
+        driver::Handle::send_refused(self, cell, locators);
+    }
+
+    fn is_own_fd(&self, fd: RawFd) -> bool {
+        driver::Handle::is_own_fd(self, fd)
+    }
+
+    fn identity_source_for(&self, local: Ipv6Addr) -> Option<Ipv6Addr> {
+        driver::Handle::identity_source_for(self, local)
+    }
 }
 
 /// The engine's clock; no system call.
@@ -141,6 +182,7 @@ pub fn watch_forks() {
 /// The child keeps the sockets, but the engine thread does not exist in it: cells are dropped, and an engine of the
 /// child's own starts when a socket needs it (API-GEN-16).
 unsafe extern "C" fn after_fork_in_child() {
+    driver::after_fork_in_child();
     RUNNING.store(ptr::null_mut(), Release);
     // SAFETY: fork leaves one thread in the child. A lock that this thread itself holds while it forks would be a
     // fork inside `guard::slow`, where no application code runs.
