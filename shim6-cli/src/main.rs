@@ -1,5 +1,6 @@
 //! The `shim6` tool: runs programs under the shim, makes and checks multihomed addresses.
 
+mod address;
 mod run;
 
 use clap::{Parser, Subcommand};
@@ -17,10 +18,17 @@ struct Cli {
 enum Command {
     /// Run a program under the shim
     Run(run::Args),
+    /// Make, show, assign and verify multihomed addresses
+    Address(address::AddressArgs),
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::Run(args) => run::run(args),
-    }
+    let result = match Cli::parse().command {
+        Command::Run(args) => return run::run(args),
+        Command::Address(args) => address::run(args),
+    };
+    result.unwrap_or_else(|message| {
+        eprintln!("shim6: {message}");
+        ExitCode::FAILURE
+    })
 }

@@ -179,6 +179,30 @@ fn without_a_library_the_program_runs_alone() {
 }
 
 #[test]
+fn identities_that_no_address_of_this_host_has_are_told() {
+    let bench = Bench::new();
+    let set = bench.file("set.pem");
+    let mut generate = Command::new(env!("CARGO_BIN_EXE_shim6"));
+    generate.args([
+        "address",
+        "generate",
+        "--prefix",
+        "2001:db8:fade::/64",
+        "--prefix",
+        "2001:db8:fae1::/64",
+    ]);
+    let output = generate.args(["--output", &set]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let output = bench.run(&["--identity", &set], &["echo", "ran"]);
+    assert_eq!(stdout(&output), "ran\n");
+    let said = stderr(&output);
+    assert!(said.contains("has an identity") && said.contains("shim6 address assign"), "{said}");
+    std::fs::write(&set, "no parameters").unwrap();
+    let said = stderr(&bench.run(&["--identity", &set], &["true"]));
+    assert!(said.contains("set.pem") && said.contains("cannot be used"), "{said}");
+}
+
+#[test]
 fn without_cap_net_raw_the_program_runs_and_the_remedy_is_told() {
     let bench = Bench::new();
     let shimmed = bench.command(&[], &["echo", "ran"]);

@@ -36,6 +36,8 @@ def refused(args, error):
 
 def client(args):
     s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    if args.bind:
+        s.bind((args.bind, 0))
     s.connect((args.address, args.port))
     s.setblocking(False)
     number = echoes = 0
@@ -85,11 +87,14 @@ def server(args):
             refused(args, error)
             continue
         note(args, "R", struct.unpack_from("!Q", data)[0])
-        try:
-            s.sendto(data, sender)
-        except OSError as error:
-            refused(args, error)
+        if not args.mute:
+            try:
+                s.sendto(data, sender)
+            except OSError as error:
+                refused(args, error)
         answered += 1
+        if args.nap and answered % 100 == 0:
+            time.sleep(args.nap)
     return 0
 
 
@@ -102,7 +107,10 @@ def main():
     c.add_argument("--interval-ms", type=float, default=5.0)
     c.add_argument("--size", type=int, default=64, help="octets of a datagram, at least 8")
     c.add_argument("--ping-pong", action="store_true", help="the next datagram leaves when the last one's echo is back")
+    c.add_argument("--bind", help="the source address, instead of the system's choice")
     s = modes.add_parser("server")
+    s.add_argument("--mute", action="store_true", help="do not answer")
+    s.add_argument("--nap", type=float, default=0.0, help="read nothing for so many seconds after every 100 datagrams")
     s.add_argument("port", type=int)
     s.add_argument("--fork", action="store_true", help="answer from a child of the process that bound the socket")
     for mode in (c, s):

@@ -102,3 +102,120 @@ pub fn draw_weights(rng: &mut dyn Rng, peer: &mut [PeerCandidate]) {
 fn is_unique_local(a: &Ipv6Addr) -> bool {
     a.segments()[0] & 0xfe00 == 0xfc00
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::SeededRng;
+
+    fn a(s: &str) -> Ipv6Addr {
+        s.parse().expect("an address")
+    }
+
+    fn local(s: &str) -> LocalCandidate {
+        LocalCandidate { addr: a(s), operational: true, deprecated: false }
+    }
+
+    fn peer(s: &str) -> PeerCandidate {
+        PeerCandidate { addr: a(s), verified: true, broken: false, priority: 0, weight: 0 }
+    }
+
+    fn pair(l: &str, p: &str) -> LocatorPair {
+        LocatorPair { local: a(l), peer: a(p) }
+    }
+
+    const ULIDS: UlidPair = UlidPair {
+        local: Ipv6Addr::new(0x2001, 0xdb8, 0x10a, 0, 0, 0, 0, 1),
+        peer: Ipv6Addr::new(0x2001, 0xdb8, 0x10b, 0, 0, 0, 0, 1),
+    };
+
+    fn three() -> (Vec<LocalCandidate>, Vec<PeerCandidate>) {
+        (
+            ["2001:db8:10a::1", "2001:db8:20a::1", "2001:db8:30a::1"].map(local).to_vec(),
+            ["2001:db8:10b::1", "2001:db8:20b::1", "2001:db8:30b::1"].map(peer).to_vec(),
+        )
+    }
+
+    // RE-PS-01, RE-PS-02, RE-PS-03
+    #[test]
+    fn the_ulid_pair_first_then_pairs_of_one_prefix() {
+        let (l, p) = three();
+        let order = order(ULIDS, &l, &p);
+        assert_eq!(order.len(), 9);
+        assert_eq!(order[0], pair("2001:db8:10a::1", "2001:db8:10b::1"));
+        let mut next = order[1..3].to_vec();
+        next.sort();
+        let same = [pair("2001:db8:20a::1", "2001:db8:20b::1"), pair("2001:db8:30a::1", "2001:db8:30b::1")];
+        assert_eq!(next, same);
+    }
+
+    // RE-AD-01, RE-AD-02, RE-AD-05, RE-PS-01, RE-PS-14
+    #[test]
+    fn unusable_ends_are_left_out() {
+        let (mut l, mut p) = three();
+        l[1].operational = false;
+        p[2].verified = false;
+        l.push(local("fe80::1"));
+        l.push(local("fec0::1"));
+        p.push(peer("ff02::1"));
+        p.push(peer("::ffff:192.0.2.1"));
+        p.push(p[0]);
+        let order = order(ULIDS, &l, &p);
+        assert_eq!(order.len(), 4, "{order:?}");
+        assert!(order.iter().all(|q| q.local != l[1].addr && q.peer != p[2].addr));
+    }
+
+    // RE-PS-02, RE-PS-15, RE-AD-03 (by rank), S6-5.15.3-5
+    #[test]
+    fn broken_deprecated_and_priority() {
+        let (mut l, mut p) = three();
+        p[0].broken = true;
+        let ranked = order(ULIDS, &l, &p);
+        assert!(
+            ranked[..6].iter().all(|q| q.peer != p[0].addr)
+                && ranked[6..].iter().all(|q| q.peer == p[0].addr)
+        );
+        p[0].broken = false;
+        p[1].priority = 1;
+        p[0].priority = 2;
+        assert_eq!(order(ULIDS, &l, &p)[0].peer, p[2].addr);
+        assert!(order(ULIDS, &l, &p)[6..].iter().all(|q| q.peer == p[0].addr));
+        let (_, p) = three();
+        l[2].deprecated = true;
+        let ranked = order(ULIDS, &l, &p);
+        assert_eq!(ranked[0], ULIDS.as_locators());
+        assert!(ranked[6..].iter().all(|q| q.local == l[2].addr));
+    }
+
+    // RE-PS-01
+    #[test]
+    fn unique_local_and_global_do_not_mix_where_avoidable() {
+        let l = [local("fd00:1::1"), local("2001:db8:1::1")];
+        let p = [peer("2001:db8:2::1"), peer("fd00:2::1")];
+        let ulids = UlidPair { local: l[1].addr, peer: p[0].addr };
+        let order = order(ulids, &l, &p);
+        assert_eq!(order[..2], [pair("2001:db8:1::1", "2001:db8:2::1"), pair("fd00:1::1", "fd00:2::1")]);
+        assert_eq!(order.len(), 4);
+    }
+
+    // S6-5.15.3-6
+    #[test]
+    fn weights_divide_equal_priorities() {
+        let mut rng = SeededRng::new(1);
+        let mut first = [0; 3];
+        for _ in 0..4000 {
+            let (l, mut p) = three();
+            p[0].weight = 10;
+            p[1].weight = 30;
+            p[2].priority = 9;
+            draw_weights(&mut rng, &mut p);
+            let best = order(ULIDS, &l, &p)[0].peer;
+            first[p.iter().position(|c| c.addr == best).expect("one of them")] += 1;
+        }
+        assert!((900..1100).contains(&first[0]) && first[2] == 0, "{first:?}");
+        let (_, mut p) = three();
+        let before = p.clone();
+        draw_weights(&mut rng, &mut p);
+        assert_eq!(p, before, "equal weights leave the order to the addresses");
+    }
+}

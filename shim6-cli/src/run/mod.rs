@@ -80,7 +80,7 @@ pub fn run(args: Args) -> ExitCode {
     match &library {
         Ok(_) => {
             obstacles.extend(privilege::obstacle());
-            obstacles.extend(settings.obstacle());
+            obstacles.extend(settings.obstacles());
         }
         Err(obstacle) => obstacles.insert(0, Obstacle::new(&obstacle.problem, &obstacle.remedy)),
     }

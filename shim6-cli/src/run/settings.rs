@@ -152,11 +152,38 @@ impl Settings {
     }
 
     /// What keeps the shim from working with these settings on this host.
-    pub fn obstacle(&self) -> Option<Obstacle> {
+    pub fn obstacles(&self) -> Vec<Obstacle> {
         if !self.config.enabled {
-            return Some(Obstacle::new("the shim is switched off", "set `enabled = true`"));
+            return vec![Obstacle::new(
+                "the shim is switched off (enabled = false)",
+                "run with --set enabled=true",
+            )];
         }
-        None
+        let (identities, problems) = shim6::identity::load_all(&self.config.identities);
+        let unusable = problems
+            .iter()
+            .map(|p| Obstacle::new(format!("an identity cannot be used: {p}"), "mend it or take it away"));
+        unusable.chain(no_identity(&identities)).collect()
+    }
+}
+
+fn no_identity(identities: &[std::sync::Arc<shim6::identity::Identity>]) -> Option<Obstacle> {
+    let make = "make addresses with `shim6 address generate`, then put them on the interfaces with `shim6 address assign`";
+    if identities.is_empty() {
+        return Some(Obstacle::new("this host has no identity", make));
+    }
+    // Where the addresses cannot be listed, the library will not be able to either, and says so in the log.
+    let addresses = shim6::driver::netlink::list_addresses().ok()?;
+    let present = |identity: &shim6::identity::Identity| {
+        identity.members().filter(|member| addresses.iter().any(|address| address.addr == *member)).count()
+    };
+    match identities.iter().map(|identity| present(identity)).max() {
+        Some(0) => Some(Obstacle::new(
+            "none of the addresses of this host has an identity",
+            "put those of an identity on the interfaces with `shim6 address assign FILE`, or make other ones with `shim6 \
+             address generate`",
+        )),
+        _ => None,
     }
 }
 

@@ -181,7 +181,15 @@ impl State {
     /// Take a notification in; what it changes goes to `events`.
     pub(super) fn apply(&mut self, message: Message, events: &mut Vec<Change>) {
         match message {
-            Message::Link(link) => {
+            Message::Link(mut link) => {
+                let old = self.links.get(&link.ifindex);
+                if link.name.is_empty() {
+                    link.name = old.map(|l| l.name.clone()).unwrap_or_default();
+                }
+                if link.mtu == 0 {
+                    // The least that IPv6 allows
+                    link.mtu = old.map_or(1280, |l| l.mtu);
+                }
                 if self.links.insert(link.ifindex, link.clone()).as_ref() != Some(&link) {
                     events.push(Change::Link(link));
                 }

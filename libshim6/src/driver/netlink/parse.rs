@@ -10,7 +10,7 @@ use std::time::Duration;
 /// One message of the kernel, as far as we understand it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Message {
-    /// RTM_NEWLINK.
+    /// RTM_NEWLINK. Events of wireless drivers lack name and MTU, which are empty and 0 then.
     Link(Link),
     /// RTM_DELLINK.
     LinkGone(u32),
@@ -81,7 +81,7 @@ fn link(payload: &[u8]) -> Option<Link> {
     let mut link = Link {
         ifindex,
         name: String::new(),
-        mtu: 1500,
+        mtu: 0,
         up: has(libc::IFF_UP),
         running: has(libc::IFF_RUNNING) && has(libc::IFF_LOWER_UP),
         loopback: has(libc::IFF_LOOPBACK),

@@ -40,6 +40,12 @@ fn veth() {
     ip("link add v0 type veth peer name v1");
     ip("link set v1 up");
     ip("link set v0 up");
+    // Carrier is told by a worker of the kernel
+    let end = Instant::now() + Duration::from_secs(10);
+    while !(link("v0").running && link("v1").running) {
+        assert!(Instant::now() < end, "no carrier");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn addr(s: &str) -> Ipv6Addr {
@@ -302,6 +308,9 @@ fn causes_do_not_depend_on_the_order_of_notifications() {
     let refreshed = Address { valid_lft: Some(Duration::from_secs(9)), ..test_address(1, "2001:db8::1") };
     state.apply(Message::Address(refreshed), &mut events);
     state.apply(Message::Link(test_link(1, true)), &mut events);
+    // An event of a wireless driver: name and MTU stay
+    let partial = Link { name: String::new(), mtu: 0, ..test_link(1, true) };
+    state.apply(Message::Link(partial), &mut events);
     assert_eq!(events, []);
 }
 

@@ -22,14 +22,16 @@ impl Reap {
     pub(super) fn prune(&mut self, now: Time) {
         if self.records_expire.is_some_and(|t| t <= now) {
             self.records_expire = None;
+            self.unconfirmed = false;
             self.records.clear();
         }
     }
 
-    /// Length of the Send Timer: never below the value announced (RE-C-10). A pair that is no candidate any more
-    /// cannot carry an answer, so nothing is waited for.
+    /// Length of the Send Timer: never below the value announced (RE-C-10). In Operational on a pair that is no candidate
+    /// any more no answer can come, so none is waited for.
     fn send_deadline(&mut self, env: &mut Env) -> Time {
-        if !self.candidates.contains(self.current) && !self.candidates.pairs.is_empty() {
+        let gone = !self.candidates.contains(self.current) && !self.candidates.pairs.is_empty();
+        if gone && self.state == ReapState::Operational {
             return env.now;
         }
         let t = env.config.send_timeout.max(Duration::from_millis(1));
@@ -183,26 +185,30 @@ impl Reap {
                     self.restart_series();
                     self.scheduled_probe_on(env, Some(arrived_on));
                 } else {
-                    self.reactive_probe(env, arrived_on);
+                    self.reactive_probe(env, [arrived_on, self.current]);
                 }
             }
             ReapState::InboundOk => {
                 self.records.record_received(env.now, first, arrived_on, &self.candidates);
                 self.choose(&reported);
                 self.stop_keepalive();
+                let ended = self.become_operational(env.now, &reported);
                 self.restart_send(env);
-                let ended = self.become_operational(env.now);
-                let pair = if reported.contains(&arrived_on) { arrived_on } else { self.current };
-                self.send_probe(env, pair);
+                // RE-RP-11
+                if reported.contains(&arrived_on) {
+                    self.send_probe(env, arrived_on);
+                } else {
+                    self.reactive_probe(env, [self.current, arrived_on]);
+                }
                 self.actions.extend(ended);
             }
             ReapState::Operational => {
                 self.records.record_received(env.now, first, arrived_on, &self.candidates);
-                if self.state != ReapState::Operational {
+                if self.state != ReapState::Operational || self.unconfirmed {
                     self.choose(&reported);
                 }
                 self.timers.stop(Timer::Send);
-                let ended = self.become_operational(env.now);
+                let ended = self.become_operational(env.now, &reported);
                 self.start_keepalive(env);
                 self.actions.extend(ended);
             }
@@ -211,6 +217,9 @@ impl Reap {
 
     /// The pairs that the peer's reports show to work and that may still be used, latest probed first.
     fn take_reports(&mut self, now: Time, reports: &[ProbeBlock]) -> Vec<LocatorPair> {
+        let matched = self.records.count_matching(reports);
+        self.counters.reports_matched += matched as u64;
+        self.counters.reports_unmatched += (reports.len() - matched) as u64;
         let (mut all, new) = self.records.matching(now, reports, &self.candidates);
         all.retain(|p| self.candidates.contains(*p));
         for pair in new {
@@ -235,7 +244,12 @@ impl Reap {
     }
 
     /// To Operational, from wherever (RE-SM-29). Returns what is left to be told.
-    fn become_operational(&mut self, now: Time) -> Option<Action> {
+    ///
+    /// A Probe InboundOk without reports (the peer heard payload, not a Probe) may end the exploration before the
+    /// reports arrive, with the current pair neither confirmed nor refuted. Reports that come then still choose, or
+    /// the node would stay on a dead pair for another Send Timeout (an extension of RE-RP-08).
+    fn become_operational(&mut self, now: Time, reported: &[LocatorPair]) -> Option<Action> {
+        self.unconfirmed = reported.is_empty() && (self.unconfirmed || self.exploration.is_some());
         self.state = ReapState::Operational;
         self.timers.stop(Timer::Retransmit);
         self.stalled = false;
@@ -305,9 +319,9 @@ impl Reap {
         }
     }
 
-    /// An answer that changes no state: outside schedule and order (RE-PS-12).
-    fn reactive_probe(&mut self, env: &mut Env, arrived_on: LocatorPair) {
-        let back = [arrived_on, self.current].into_iter().find(|p| self.candidates.contains(*p));
+    /// An answer outside schedule and order (RE-PS-12), on the first of the wanted pairs that may be probed (RE-PS-14).
+    fn reactive_probe(&mut self, env: &mut Env, wanted: [LocatorPair; 2]) {
+        let back = wanted.into_iter().find(|p| self.candidates.contains(*p));
         if let Some(pair) = back.or_else(|| self.candidates.pairs.first().copied()) {
             self.send_probe(env, pair);
         }

@@ -137,6 +137,8 @@ pub struct Reap {
     entered_exploring: Time,
     /// When the records of the last exploration lose their meaning; set in Operational.
     records_expire: Option<Time>,
+    /// The last exploration ended without a report that matched: the choice of a pair is still open.
+    unconfirmed: bool,
     /// No pair could be probed; waits for an address event or the Max Probe Timeout (RE-PS-16).
     stalled: bool,
     paused: bool,
@@ -165,6 +167,7 @@ impl Reap {
             exploration: None,
             entered_exploring: Time::ZERO,
             records_expire: None,
+            unconfirmed: false,
             stalled: false,
             paused: false,
             last_hint: None,
@@ -238,7 +241,7 @@ impl Reap {
                 self.start_keepalive(env);
             }
             // RE-SM-02; told late, it may have come before the silence that started the exploration
-            ReapState::Exploring if env.now < self.entered_exploring => {}
+            ReapState::Exploring if env.now <= self.entered_exploring => {}
             ReapState::Exploring => self.hear_while_exploring(env),
             // RE-SM-03
             ReapState::InboundOk => self.timers.stop(Timer::Send),

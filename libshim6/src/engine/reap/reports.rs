@@ -104,14 +104,10 @@ impl Records {
     ) -> (Vec<LocatorPair>, Vec<LocatorPair>) {
         let (mut all, mut new) = (Vec::new(), Vec::new());
         for s in self.sent.iter_mut().rev() {
-            let ours = &s.block;
-            let matches = |r: &ProbeBlock| {
-                r.nonce == ours.nonce && r.source == ours.source && r.destination == ours.destination
-            };
-            if !reports.iter().any(matches) {
+            if !reports.iter().any(|r| same_probe(r, &s.block)) {
                 continue;
             }
-            let pair = pair_of(ours);
+            let pair = pair_of(&s.block);
             if !all.contains(&pair) {
                 all.push(pair);
             }
@@ -136,6 +132,11 @@ impl Records {
         (sent, received)
     }
 
+    /// How many of `reports` are of Probes of ours.
+    pub(super) fn count_matching(&self, reports: &[ProbeBlock]) -> usize {
+        reports.iter().filter(|r| self.sent.iter().any(|s| same_probe(r, &s.block))).count()
+    }
+
     pub(super) fn health(&self) -> &[PairHealth] {
         &self.health
     }
@@ -156,6 +157,11 @@ impl Records {
     }
 }
 
+/// RE-RP-02; Data is ours to choose and the peer's to copy, so it proves nothing more.
+fn same_probe(report: &ProbeBlock, ours: &ProbeBlock) -> bool {
+    report.nonce == ours.nonce && report.source == ours.source && report.destination == ours.destination
+}
+
 /// The pair of one of our own blocks.
 pub(super) fn pair_of(ours: &ProbeBlock) -> LocatorPair {
     LocatorPair { local: ours.source, peer: ours.destination }
@@ -170,4 +176,16 @@ pub fn shed(state: ReapState, sent: &mut Vec<ProbeBlock>, received: &mut Vec<Pro
     let keep = usize::from(state == ReapState::InboundOk);
     let most = MAX_BLOCKS.min(room.saturating_sub(sent.len())).max(keep);
     received.drain(..received.len().saturating_sub(most));
+}
+
+#[cfg(test)]
+impl Records {
+    /// Records of sent and of received Probes.
+    pub(super) fn len(&self) -> (usize, usize) {
+        (self.sent.len(), self.received.len())
+    }
+
+    pub(super) fn sent_blocks(&self) -> Vec<ProbeBlock> {
+        self.sent.iter().map(|s| s.block).collect()
+    }
 }

@@ -1,0 +1,300 @@
+//! `shim6 address` as a user runs it, in network namespaces of its own.
+
+// The rules of the engine are not those of its tests
+#![allow(clippy::disallowed_methods)]
+
+use std::fs;
+use std::net::Ipv6Addr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const SHIM6: &str = env!("CARGO_BIN_EXE_shim6");
+
+/// A host of its own: namespaces that live as long as this value, even if the test is killed. `/etc` is empty in it.
+/// Without root it is one of a user namespace.
+struct Host {
+    holder: Child,
+    user_ns: bool,
+    dir: tempfile::TempDir,
+}
+
+impl Host {
+    fn new() -> Host {
+        let user_ns = !nix::unistd::geteuid().is_root();
+        let mut unshare = Command::new("unshare");
+        if user_ns {
+            unshare.arg("-r");
+        }
+        unshare.args(["-m", "-n"]);
+        let host = Host::hold(unshare, user_ns);
+        host.run(&["mount", "-t", "tmpfs", "none", "/etc"]);
+        host
+    }
+
+    /// Another host, to which links of this one can be moved.
+    fn neighbour(&self) -> Host {
+        Host::hold(self.command(&["unshare", "-n"]), self.user_ns)
+    }
+
+    fn hold(mut unshare: Command, user_ns: bool) -> Host {
+        // `cat` ends when the pipe to it does
+        let holder = unshare.arg("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
+        let holder = holder.expect("unshare and nsenter (util-linux) are needed");
+        let end = Instant::now() + Duration::from_secs(10);
+        while fs::read_to_string(format!("/proc/{}/comm", holder.id())).unwrap().trim() != "cat" {
+            assert!(Instant::now() < end, "no namespaces: root, or user namespaces, are needed");
+            pause();
+        }
+        Host { holder, user_ns, dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut c = Command::new("nsenter");
+        c.args(["-t", &self.holder.id().to_string(), "-m", "-n"]);
+        if self.user_ns {
+            c.args(["-U", "--preserve-credentials"]);
+        }
+        // `nsenter` leaves the current directory
+        c.args(["--", "env", "-C"]).arg(self.dir.path()).args(args);
+        c.env("XDG_CONFIG_HOME", self.dir.path().join("config"));
+        c
+    }
+
+    fn run(&self, args: &[&str]) -> String {
+        let out = self.command(args).output().unwrap();
+        assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap()
+    }
+
+    fn ip(&self, args: &str) -> String {
+        self.run(&[&["ip"], &args.split_whitespace().collect::<Vec<_>>()[..]].concat())
+    }
+
+    fn shim6(&self, args: &[&str]) -> Outcome {
+        Outcome::of(self.command(&[&[SHIM6, "address"], args].concat()).output().unwrap())
+    }
+
+    /// Interfaces `up0` and `up1` with carrier, each with a prefix; the other ends are `far-up0` and `far-up1`.
+    fn two_uplinks(&self) {
+        for (name, addr) in [("up0", "2001:db8:a::1/64"), ("up1", "2001:db8:b::1/64")] {
+            self.ip(&format!("link add {name} type veth peer name far-{name}"));
+            self.ip(&format!("link set far-{name} up"));
+            self.ip(&format!("link set {name} up"));
+            self.ip(&format!("address add {addr} dev {name} nodad"));
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+#[derive(Debug)]
+struct Outcome {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Outcome {
+    fn of(output: Output) -> Outcome {
+        Outcome {
+            code: output.status.code().expect("an exit code"),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    #[track_caller]
+    fn good(self) -> Outcome {
+        assert_eq!(self.code, 0, "{self:?}");
+        self
+    }
+
+    #[track_caller]
+    fn bad(self, says: &[&str]) -> Outcome {
+        assert_eq!(self.code, 1, "{self:?}");
+        for text in says {
+            assert!(self.err.contains(text), "{text:?} is not in {self:?}");
+        }
+        self
+    }
+
+    fn addresses(&self) -> Vec<Ipv6Addr> {
+        self.out.lines().map(|l| l.parse().unwrap()).collect()
+    }
+}
+
+fn pause() {
+    std::thread::sleep(Duration::from_millis(20));
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn from_generate_to_assign() {
+    // HC-HBA-19, HC-HBA-16
+    let host = Host::new();
+    host.two_uplinks();
+    let made = host.shim6(&["generate", "--output", "set.pem"]).good();
+    let addresses = made.addresses();
+    let prefixes: Vec<_> = addresses.iter().map(|a| a.segments()[2]).collect();
+    assert_eq!(prefixes, [0xa, 0xb]);
+    // Sec 1 unless asked for another
+    assert!(addresses.iter().all(|a| a.octets()[8] >> 5 == 1));
+    assert_eq!(mode(&host.path("set.pem")), 0o600);
+    assert!(made.err.contains("shim6 address assign set.pem"), "{made:?}");
+
+    // Never over a file
+    let before = fs::read(host.path("set.pem")).unwrap();
+    host.shim6(&["generate", "--output", "set.pem"]).bad(&["set.pem exists", "--force"]);
+    assert_eq!(fs::read(host.path("set.pem")).unwrap(), before);
+
+    // Verify
+    for a in &addresses {
+        let v = host.shim6(&["verify", &a.to_string(), "set.pem"]).good();
+        assert_eq!(v.out, format!("{a} belongs to set.pem: HBA, Sec 1\n"));
+    }
+    host.shim6(&["verify", "2001:db8:a::1", "set.pem"])
+        .bad(&["2001:db8:a::1 does not belong to set.pem", "hash"]);
+    host.shim6(&["verify", "2001:db8:c::1", "set.pem"]).bad(&["prefix"]);
+    host.shim6(&["verify", "2001:db8:c::1", "none.pem"]).bad(&["none.pem", "shim6 address generate"]);
+
+    // Shown as not assigned
+    let show = |args: &[&str]| host.shim6(&[&["show"], args].concat()).good();
+    let json: serde_json::Value = serde_json::from_str(&show(&["--json", "set.pem"]).out).unwrap();
+    assert_eq!(json[0]["type"], "HBA");
+    assert_eq!(json[0]["sec"], 1);
+    assert_eq!(json[0]["addresses"][1]["address"], addresses[1].to_string());
+    assert_eq!(json[0]["addresses"][1]["prefix"], "2001:db8:b::/64");
+    assert!(json[0]["addresses"][1]["interface"].is_null());
+
+    // Assign; it waits for duplicate address detection
+    let start = Instant::now();
+    let done = host.shim6(&["assign", "set.pem"]).good();
+    assert!(start.elapsed() < Duration::from_secs(9));
+    assert_eq!(done.out, format!("{} put on up0\n{} put on up1\n", addresses[0], addresses[1]));
+    assert!(done.err.contains("2001:db8:a::1 on up0 belong(s) to no set"), "{done:?}");
+    for (a, dev) in addresses.iter().zip(["up0", "up1"]) {
+        let there = host.ip(&format!("-6 address show dev {dev}"));
+        let line = there.lines().find(|l| l.contains(&format!("{a}/64"))).expect("assigned");
+        assert!(!line.contains("tentative"), "{line}");
+    }
+    // Again: nothing to do
+    let again = host.shim6(&["assign", "set.pem"]).good();
+    assert_eq!(
+        again.out,
+        format!("{} is on up0 already\n{} is on up1 already\n", addresses[0], addresses[1])
+    );
+    host.shim6(&["assign", "set.pem", "--interface", "up1"]).bad(&["is on up0, not on up1", "--remove"]);
+
+    let table = show(&["set.pem"]).out;
+    let row = table.lines().find(|l| l.contains(&addresses[1].to_string())).unwrap();
+    assert_eq!(row.split_whitespace().skip(1).collect::<Vec<_>>(), ["2001:db8:b::/64", "up1", "up"]);
+    host.ip("link set far-up1 down");
+    let end = Instant::now() + Duration::from_secs(5);
+    while !show(&["set.pem"]).out.contains("link down") {
+        assert!(Instant::now() < end);
+        pause();
+    }
+
+    // And away
+    let gone = host.shim6(&["assign", "--remove", "set.pem"]).good();
+    assert_eq!(gone.out, format!("{} taken from up0\n{} taken from up1\n", addresses[0], addresses[1]));
+    assert!(!host.ip("-6 address show").contains(&addresses[0].to_string()));
+    let gone = host.shim6(&["assign", "--remove", "set.pem"]).good();
+    assert!(gone.out.contains("is on no interface"));
+
+    // A new set is one of other addresses
+    let other = host.shim6(&["generate", "--force", "--sec", "0", "--output", "set.pem"]).good().addresses();
+    assert!(other.iter().zip(&addresses).all(|(x, y)| x != y));
+    assert!(other.iter().all(|a| a.octets()[8] >> 5 == 0));
+    host.shim6(&["verify", &addresses[0].to_string(), "set.pem"]).bad(&["does not belong"]);
+
+    // Without carrier there is nobody to ask; `far-up1` is down
+    let done = host.shim6(&["assign", "set.pem"]).good();
+    assert!(done.err.contains("up1 has no link") && !done.err.contains("up0 has no link"), "{done:?}");
+}
+
+#[test]
+fn standard_place() {
+    let host = Host::new();
+    host.shim6(&["show"]).good();
+    host.shim6(&["generate"]).bad(&["--prefix"]);
+    let made = host.shim6(&["generate", "--prefix", "2001:db8:a::/64", "--prefix", "fd00:1:2:3::/64"]).good();
+    let addresses = made.addresses();
+    assert_eq!((addresses.len(), addresses[1].segments()[0]), (2, 0xfd00));
+    // The directory is that of the namespace's own /etc
+    let file = format!("/etc/shim6/identities/{}.pem", addresses[0].to_string().replace(':', "-"));
+    assert_eq!(host.run(&["stat", "-c", "%a", &file, "/etc/shim6/identities"]), "644\n755\n");
+    assert!(made.err.contains(&file), "{made:?}");
+
+    let shown = host.shim6(&["show"]).good().out;
+    assert!(shown.contains(&file) && shown.contains("not assigned"), "{shown}");
+    assert!(addresses.iter().all(|a| shown.contains(&a.to_string())));
+    host.shim6(&["assign", &file])
+        .bad(&["no interface that is up has the prefix 2001:db8:a::/64", "--interface"]);
+
+    // A broken file is told, and does not hide the others
+    host.run(&["sh", "-c", "echo '-----BEGIN SHIM6' > /etc/shim6/identities/x.pem"]);
+    let shown = host.shim6(&["show"]).bad(&["/etc/shim6/identities/x.pem: damaged"]);
+    assert!(shown.out.contains(&file));
+    // To standard output, for a pipe
+    let text = host.shim6(&["generate", "--prefix", "2001:db8:a::/64", "--output", "-"]).good();
+    assert!(text.out.contains("-----BEGIN SHIM6 CGA PARAMETERS-----\nAddress: 2001:db8:a:0:"), "{text:?}");
+    assert!(text.err.contains("one prefix"), "{text:?}");
+}
+
+#[test]
+fn interfaces_by_name() {
+    let host = Host::new();
+    host.two_uplinks();
+    host.shim6(&["generate", "--interface", "c", "--output", "s"]).bad(&["no interface c", "there are lo, "]);
+    host.shim6(&["generate", "--interface", "far-up0", "--output", "s"])
+        .bad(&["far-up0 is down or has no global /64"]);
+    let made = host.shim6(&["generate", "--interface", "up1", "--output", "s"]).good().addresses();
+    assert_eq!(made.iter().map(|a| a.segments()[2]).collect::<Vec<_>>(), [0xb]);
+    let done = host.shim6(&["assign", "s", "--no-dad", "--interface", "up0"]).good();
+    assert_eq!(done.out, format!("{} put on up0\n", made[0]));
+    // Usage errors are of clap
+    for args in
+        [&["generate", "--sec", "3"][..], &["generate", "--prefix", "2001:db8::/48"], &["verify", "x", "s"]]
+    {
+        assert_eq!(host.shim6(args).code, 2, "{args:?}");
+    }
+}
+
+#[test]
+fn a_duplicate_takes_the_set_away() {
+    // HC-HBA-13: nothing of a set stays when a member collided
+    let host = Host::new();
+    host.two_uplinks();
+    let addresses = host.shim6(&["generate", "--output", "set.pem"]).good().addresses();
+    // The other end of `up1` has the second member
+    host.ip(&format!("address add {}/64 dev far-up1 nodad", addresses[1]));
+    host.ip("address add 2001:db8:b::2/64 dev up1 nodad");
+    // Known to be on `far-up1`, it would count as assigned
+    host.shim6(&["assign", "set.pem", "--interface", "up1"]).bad(&["is on far-up1, not on up1"]);
+    host.shim6(&["assign", "--remove", "set.pem"]).good();
+
+    // So move that end to a host of its own
+    let far = host.neighbour();
+    host.ip(&format!("link set far-up1 netns {}", far.holder.id()));
+    far.ip("link set far-up1 up");
+    far.ip(&format!("address add {}/64 dev far-up1 nodad", addresses[1]));
+    let done = host.shim6(&["assign", "set.pem"]).bad(&["another host on up1 has", "shim6 address generate"]);
+    assert!(done.err.contains(&addresses[1].to_string()), "{done:?}");
+    let left = host.ip("-6 address show");
+    assert!(addresses.iter().all(|a| !left.contains(&a.to_string())), "{left}");
+}
