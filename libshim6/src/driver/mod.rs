@@ -28,6 +28,7 @@ mod sys;
 mod testing;
 mod traffic;
 mod udp;
+mod unread;
 mod watch;
 
 pub use handle::{Handle, after_fork_in_child, is_own_fd};
