@@ -95,7 +95,7 @@ fn one_way_traffic_makes_keepalives_only() {
     }
 }
 
-// S6-15-4, S6-7.8-5, LS-H-05: a peer without Shim6 sees a few I1 and nothing else, and all payload arrives.
+// S6-15-4, S6-7.8-5: a peer without Shim6 sees a few I1 and nothing else, and all payload arrives.
 #[test]
 fn a_peer_without_shim6_is_served_as_ever() {
     for seed in 0..20 {

@@ -350,6 +350,8 @@ impl Engine {
         ctx.local.accept(ctx.local.addresses(), ctx.local.list().is_some());
         let limit = self.io.config.shim6.idle_timeout.max(super::MIN_IDLE);
         ctx.idle_check = ctx.last_use.max(now) + limit;
+        // The peer's list may be another one now, and REAP probes at once if it was exploring
+        ctx.update_candidates(now, &mut self.io);
         ctx.reap.resume(&mut self.io.env(now));
         if by_r2 {
             ctx.reap.established_by_r2(&mut self.io.env(now));

@@ -1,11 +1,12 @@
 //! The engine as the socket layer uses it: started at the first socket that may need it, never at load time.
 
+use super::host::Sockets;
 use super::state::{self, ForkLock};
 use super::{detach, guard, registry, table};
 use crate::addr::{FlowId, LocatorPair, UlidPair};
 use crate::config::Config;
-use crate::driver;
 use crate::driver::cell::{Cell, Forward};
+use crate::driver::{self, Handle};
 use crate::time::Time;
 use std::io;
 use std::net::Ipv6Addr;
@@ -34,8 +35,43 @@ pub trait Backend: Send + Sync {
     fn send_refused(&self, cell: &Cell, locators: LocatorPair);
     /// Is it a descriptor of the engine?
     fn is_own_fd(&self, fd: RawFd) -> bool;
+    /// `fd` of a shim socket is about to be closed.
+    fn socket_closing(&self, fd: RawFd);
     /// An address with an identity on the same interface and of the same scope as `local`, which has none.
     fn identity_source_for(&self, local: Ipv6Addr) -> Option<Ipv6Addr>;
+}
+
+impl Backend for Handle {
+    fn cell(&self, ulids: UlidPair) -> Option<Arc<Cell>> {
+        Handle::cell(self, ulids)
+    }
+    fn wake(&self, cell: &Cell, flow: Option<FlowId>) {
+        Handle::wake(self, cell, flow);
+    }
+    fn send_payload(&self, cell: &Cell, forward: &Forward, protocol: u8, packet: &[u8]) -> io::Result<()> {
+        Handle::send_payload(self, cell, forward, protocol, packet)
+    }
+    fn send_payload_many(
+        &self,
+        cell: &Cell,
+        forward: &Forward,
+        protocol: u8,
+        packets: &[&[u8]],
+    ) -> io::Result<usize> {
+        Handle::send_payload_many(self, cell, forward, protocol, packets)
+    }
+    fn send_refused(&self, cell: &Cell, locators: LocatorPair) {
+        Handle::send_refused(self, cell, locators);
+    }
+    fn is_own_fd(&self, fd: RawFd) -> bool {
+        Handle::is_own_fd(self, fd)
+    }
+    fn socket_closing(&self, fd: RawFd) {
+        Handle::socket_closing(self, fd);
+    }
+    fn identity_source_for(&self, local: Ipv6Addr) -> Option<Ipv6Addr> {
+        Handle::identity_source_for(self, local)
+    }
 }
 
 /// A running engine and the settings that sockets need.
@@ -105,45 +141,9 @@ fn start() -> Result<Running, (Box<Config>, String)> {
         return Err((Box::new(config), "the configuration says so".into()));
     }
     let prefer_identity_source = config.prefer_identity_source;
-    match driver::start(config.clone(), Arc::new(super::host::Sockets)) {
+    match driver::start(config.clone(), Arc::new(Sockets)) {
         Ok(handle) => Ok(Running { backend: Box::new(handle), prefer_identity_source }),
         Err(e) => Err((Box::new(config), e.to_string())),
-    }
-}
-
-impl Backend for driver::Handle {
-    fn cell(&self, ulids: UlidPair) -> Option<Arc<Cell>> {
-        driver::Handle::cell(self, ulids)
-    }
-
-    fn wake(&self, cell: &Cell, flow: Option<FlowId>) {
-        driver::Handle::wake(self, cell, flow);
-    }
-
-    fn send_payload(&self, cell: &Cell, forward: &Forward, protocol: u8, packet: &[u8]) -> io::Result<()> {
-        driver::Handle::send_payload(self, cell, forward, protocol, packet)
-    }
-
-    fn send_payload_many(
-        &self,
-        cell: &Cell,
-        forward: &Forward,
-        protocol: u8,
-        packets: &[&[u8]],
-    ) -> io::Result<usize> {
-        driver::Handle::send_payload_many(self, cell, forward, protocol, packets)
-    }
-
-    fn send_refused(&self, cell: &Cell, locators: LocatorPair) {
-        driver::Handle::send_refused(self, cell, locators);
-    }
-
-    fn is_own_fd(&self, fd: RawFd) -> bool {
-        driver::Handle::is_own_fd(self, fd)
-    }
-
-    fn identity_source_for(&self, local: Ipv6Addr) -> Option<Ipv6Addr> {
-        driver::Handle::identity_source_for(self, local)
     }
 }
 

@@ -110,6 +110,8 @@ fn one_sided_establishment_survives_the_loss_of_any_two_messages() {
 fn random_loss_duplication_and_delay_converge() {
     // S6-7.4-5, S6-7.5-4: I1 and I2 from both sides, in any order
     for seed in 0..60 {
+        // The last one shown is the one that failed
+        eprintln!("seed {seed}");
         let config = Config::default();
         let hosts = vec![hba(0xa, &[1, 2], 1), hba(0xb, &[1, 2], 2)];
         let mut w = World::new(&config, seed, hosts);
@@ -131,7 +133,6 @@ fn random_loss_duplication_and_delay_converge() {
             w.establish(0, 1);
             w.run(secs(5));
         }
-        eprintln!("seed {seed}");
         w.assert_converged();
     }
 }

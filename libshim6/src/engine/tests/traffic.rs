@@ -327,3 +327,39 @@ fn one_context_serves_all_flows_of_a_pair() {
     assert_eq!(w.hosts[0].engine.contexts().count(), 1);
     assert_eq!(w.count(1), 1);
 }
+
+#[test]
+fn a_fork_is_served_beside_the_default_context() {
+    // S6-4.2-2, S6-12.4-7, S6-N-39, S6-12.1-1
+    let mut w = World::connected(2, 86);
+    let (a, b) = (w.hosts[0].a(0), w.hosts[1].a(0));
+    // Another process of host 1 forks: played by hand
+    let tag = ContextTag::new(random());
+    let fork = wire::Options { fii: Some(7), ..Default::default() };
+    let i1 = wire::I1 { initiator_tag: tag, initiator_nonce: 1, options: fork.clone() };
+    w.inject(b, a, &Message::I1(i1));
+    let Message::R1(r1) = w.last(2).message() else { panic!() };
+    let options = wire::Options { validator: r1.options.validator, ..fork };
+    let responder_nonce = r1.responder_nonce;
+    let i2 = wire::I2 { initiator_tag: tag, initiator_nonce: 1, responder_nonce, options };
+    w.inject(b, a, &Message::I2(i2));
+    let contexts: Vec<ContextInfo> = w.hosts[0].engine.contexts().collect();
+    assert_eq!(contexts.iter().map(|c| c.fii).collect::<Vec<_>>(), [0, 7]);
+    assert_ne!(contexts[0].local_tag, contexts[1].local_tag);
+    // What we send goes by the default context; its tagged payload is told apart by the tag
+    assert_eq!(w.info(0).unwrap().fii, 0);
+    let mut packet = wire::emit_payload_header(contexts[1].local_tag, 17).to_vec();
+    packet.extend(b"x");
+    let d = Datagram { source: b, destination: a, data: &packet };
+    let now = w.now;
+    assert_eq!(w.hosts[0].engine.handle_datagram(now, &d).map(|d| d.fii), Some(7));
+    // Received plain traffic is news for both: each keeps its peer process content (RE-FB-07)
+    w.run(secs(60));
+    w.log.clear();
+    w.pass = Box::new(|_| false);
+    let ulids = w.ulids(0, 1);
+    let now = w.now;
+    w.hosts[0].engine.payload(now, ulids, Direction::Received, 1, 1, None);
+    w.run(secs(6));
+    assert_eq!(w.types(0), [66, 66]);
+}

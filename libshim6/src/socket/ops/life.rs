@@ -261,6 +261,9 @@ fn before_close(fd: c_int) -> Result<(), Bypass> {
             let forgotten = slow(|| {
                 // The engine thread works on descriptors by number under this lock.
                 let _stable = detach::descriptors_are_stable();
+                if let Some(engine) = engine() {
+                    engine.backend.socket_closing(fd);
+                }
                 table::forget(fd)
             });
             if forgotten.is_none() {
