@@ -289,6 +289,11 @@ fn the_thread_takes_no_signal_and_a_crash_ends_it_alone() {
     driver_lab::in_netns(|| {
         let handle = driver::start(Default::default(), driver_lab::fragile()).unwrap();
         let cell = handle.cell(driver_lab::some_ulids()).unwrap();
+        assert!(cell.note_sent(1, clock::now));
+        handle.wake(&cell, None);
+        wait_for("wake-up", LIMIT, || handle.counters().wakeups > 0);
+        assert!(handle.is_alive());
+        // It runs by now, so it has its name.
         let blocked = std::fs::read_dir("/proc/self/task")
             .unwrap()
             .filter_map(|t| std::fs::read_to_string(t.ok()?.path().join("status")).ok())
@@ -301,10 +306,6 @@ fn the_thread_takes_no_signal_and_a_crash_ends_it_alone() {
         // All but SIGKILL, SIGSTOP, and the two that the C library keeps for itself.
         let all = !(1 << 8 | 1 << 18 | 1 << 31 | 1 << 32);
         assert!(!blocked.is_empty() && blocked.iter().all(|b| b & all == all), "{blocked:x?}");
-        assert!(cell.note_sent(1, clock::now));
-        handle.wake(&cell, None);
-        wait_for("wake-up", LIMIT, || handle.counters().wakeups > 0);
-        assert!(handle.is_alive());
         // An address that comes and goes makes the socket layer of this test panic.
         driver_lab::sh("ip link set lo up; ip link add d0 type veth peer name d1; ip link set d0 up");
         driver_lab::sh(
