@@ -8,6 +8,7 @@ use driver_lab::{Lab, SEND_TIMEOUT, wait_for};
 use shim6::addr::{ContextTag, LocatorPair};
 use shim6::driver::cell::Forward;
 use shim6::driver::{self, StartError, clock};
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 const LIMIT: Duration = SEND_TIMEOUT.saturating_add(Duration::from_secs(1));
@@ -109,6 +110,26 @@ fn an_address_that_vanishes_is_survived() {
     let forward = lab.a.cell.forward().expect("rehomed");
     assert_eq!(forward.locators.local, lab.a.addresses[1]);
     assert!(lab.a.host.detached(), "the socket layer was told");
+}
+
+// DESIGN section 4: a socket that cannot be detached from its ULID finds it on `lo` meanwhile, for a finite time.
+#[test]
+fn a_bound_ulid_is_held_on_loopback_until_it_is_back() {
+    let lab = Lab::new();
+    let a = &lab.a;
+    a.host.bound.store(true, SeqCst);
+    established(&lab);
+    let ulid = a.addresses[0];
+    a.run(&format!("ip addr del {ulid}/64 dev a1"));
+    println!("address removed: {:?}", silence(&lab));
+    assert!(!a.host.detached());
+    a.run(&format!(
+        "ip -6 addr show dev lo | grep -A1 {ulid}/128 | grep 'valid_lft [0-9]*sec preferred_lft 0sec'"
+    ));
+    assert!(!a.host.came_back.load(SeqCst), "what we put on `lo` is no return");
+    a.run(&format!("ip addr add {ulid}/64 dev a1 nodad"));
+    wait_for("return", LIMIT, || a.host.came_back.load(SeqCst));
+    a.run(&format!("! ip -6 addr show dev lo | grep {ulid}"));
 }
 
 #[test]

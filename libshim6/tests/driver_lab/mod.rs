@@ -38,6 +38,9 @@ pub struct Host {
     socket: UdpSocket,
     ulids: UlidPair,
     detached: AtomicBool,
+    /// The application bound the ULID itself, so the socket cannot be detached from it.
+    pub bound: AtomicBool,
+    pub came_back: AtomicBool,
 }
 
 impl Host {
@@ -67,6 +70,9 @@ impl SocketHost for Host {
         if ulids == self.ulids { vec![self.socket.as_raw_fd()] } else { Vec::new() }
     }
     fn local_ulid_lost(&self, ulid: Ipv6Addr) -> UlidLoss {
+        if ulid == self.ulids.local && self.bound.load(SeqCst) {
+            return UlidLoss::NeedsAddress;
+        }
         if ulid == self.ulids.local {
             let none = libc::sockaddr { sa_family: libc::AF_UNSPEC as u16, sa_data: [0; 14] };
             let len = size_of::<libc::sockaddr>() as u32;
@@ -76,7 +82,9 @@ impl SocketHost for Host {
         }
         UlidLoss::Handled
     }
-    fn local_ulid_back(&self, _: Ipv6Addr) {}
+    fn local_ulid_back(&self, ulid: Ipv6Addr) {
+        self.came_back.fetch_or(ulid == self.ulids.local, SeqCst);
+    }
 }
 
 /// Any pair.
@@ -238,7 +246,13 @@ impl Side {
                 });
                 let socket = socket.unwrap();
                 assert_eq!(socket.local_addr().unwrap().ip(), ulids.local);
-                let host = Arc::new(Host { socket, ulids, detached: AtomicBool::new(false) });
+                let host = Arc::new(Host {
+                    socket,
+                    ulids,
+                    detached: false.into(),
+                    bound: false.into(),
+                    came_back: false.into(),
+                });
                 let handle = start(config, host.clone()).unwrap();
                 (host, handle)
             });
