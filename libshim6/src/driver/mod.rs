@@ -39,7 +39,7 @@ mod shared;
 mod start;
 mod sys;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod traffic;
 mod udp;
 mod unread;
