@@ -24,12 +24,15 @@ HERE = pathlib.Path(__file__).resolve().parent
 CANARY = 5999
 # Short timers, so that a failure is over in seconds; the scenarios know these values.
 SETTINGS = {"reap.send_timeout": "1s", "reap.initial_probe_timeout": "100ms", "shim6.i1_timeout": "300ms",
-            "shim6.i2_timeout": "300ms", "shim6.i2bis_timeout": "300ms"}
+            "shim6.i2_timeout": "300ms", "shim6.i2bis_timeout": "300ms",
+            "shim6.update_timeout": "300ms"}
 AT_ONCE = {"trigger.bytes": "0", "trigger.age": "0"}
 NEVER = {"trigger.bytes": "never", "trigger.age": "never"}
 # Scenario: (program under test, further settings).
 SCENARIOS = {"initiator": ("echo", NEVER), "responder": ("client", AT_ONCE), "recovery": ("client", AT_ONCE),
-             "attacks": ("echo", NEVER)}
+             "variants": ("echo", NEVER), "crossing": ("client", AT_ONCE),
+             "link_down": ("client", AT_ONCE),
+             "crowded": ("client", AT_ONCE), "attacks": ("echo", NEVER)}
 
 
 def set_of(lab, side):
@@ -111,6 +114,8 @@ def run(a, name, directory):
         for line in peer.stdout:
             lines.append(line)
             print(f"  {line}", end="", flush=True)
+            if line.startswith("@"):  # what the scenario wants done to the links of the host under test
+                lab.hosts["a"].ip(line[1:].strip())
             if role == "client" and line.split()[1:] == ["ready"]:
                 processes.append(start_subject(a, lab, directory, role, settings, server))
         good = peer.wait() == 0
@@ -140,12 +145,12 @@ def dissect(dissector, capture, subject):
     if done.returncode:
         print(f"  tshark: {done.stderr}")
         return False
-    warning = 0x00400000  # PI_WARN; malformed packets are PI_ERROR
+    note = 0x00400000  # PI_NOTE; warnings are above it, malformed packets above these
     rows = [line.split("\t") for line in done.stdout.splitlines()]
-    bad = [r for r in rows if any(int(x) >= warning for x in r[1].split(",") if x)]
+    bad = [r for r in rows if any(int(x) >= note for x in r[1].split(",") if x)]
     for number, _, text in bad[:20]:
         print(f"  tshark: frame {number}: {text}")
-    print(f"  tshark: {len(bad)} of {len(rows)} packets malformed or with a warning")
+    print(f"  tshark: {len(bad)} of {len(rows)} packets malformed or with a remark")
     return bool(rows) and not bad
 
 
