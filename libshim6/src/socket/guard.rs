@@ -40,6 +40,15 @@ pub fn set_errno(value: libc::c_int) {
     unsafe { *libc::__errno_location() = value }
 }
 
+/// Run `f`, a short piece of code that a hook called by a signal handler must not enter again.
+#[inline]
+pub fn masked<T>(f: impl FnOnce() -> T) -> T {
+    let before = INSIDE.replace(true);
+    let result = f();
+    INSIDE.set(before);
+    result
+}
+
 /// Run `f`, which may lock, allocate and call the driver. `None` if this thread is inside already, or if `f`
 /// panicked. `errno` is kept; the thread is not cancelled within.
 pub fn slow<T>(f: impl FnOnce() -> T) -> Option<T> {
