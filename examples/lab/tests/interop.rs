@@ -79,6 +79,13 @@ fn a_link_of_the_program_goes_down_and_comes_back() {
     under_the_shim("link_down");
 }
 
+// S6-5.1-2, S6-5.1-3, S6-5.10-4, S6-5.15.1-3
+#[test]
+fn a_validator_that_leaves_no_room_for_the_list() {
+    in_lab!();
+    under_the_shim("crowded");
+}
+
 #[test]
 fn the_peer_agrees_with_itself() {
     in_lab!();
