@@ -348,6 +348,7 @@ impl Engine {
         ctx.exchange = None;
         let again = std::mem::replace(&mut ctx.was_established, true);
         ctx.local.accept(ctx.local.addresses(), ctx.local.list().is_some());
+        ctx.local.untrim();
         let limit = self.io.config.shim6.idle_timeout.max(super::MIN_IDLE);
         ctx.idle_check = ctx.last_use.max(now) + limit;
         // The peer's list may be another one now, and REAP probes at once if it was exploring

@@ -165,6 +165,11 @@ impl LocalSet {
         }
     }
 
+    /// The exchange whose messages had no room is over: the next refresh offers all again, which an Update Request tells.
+    pub(super) fn untrim(&mut self) {
+        self.max = MAX_OFFERED;
+    }
+
     /// The Locator List option, if we have something to list: a host with one locator has not (S6-N-6, S6-N-37).
     pub(super) fn list(&self) -> Option<LocatorList> {
         let identity = self.identity.as_ref()?;
