@@ -171,12 +171,20 @@ fn without_signals<T>(f: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Have [`after_fork_in_child`] called in forked children.
+/// Have forked children keep their sockets and forget the parent's engine. May be called again.
 pub fn watch_forks() {
     if !FORK_HANDLER.swap(true, AcqRel) {
-        // SAFETY: the handler is a plain function that allocates nothing and takes no lock.
-        unsafe { libc::pthread_atfork(None, None, Some(after_fork_in_child)) };
+        // SAFETY: the handlers are plain functions that allocate nothing and take no lock.
+        unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(after_fork_in_child)) };
     }
+}
+
+unsafe extern "C" fn before_fork() {
+    guard::mask_fork();
+}
+
+unsafe extern "C" fn after_fork() {
+    guard::unmask_fork();
 }
 
 /// The child keeps the sockets, but the engine thread does not exist in it: cells are dropped, and an engine of the
@@ -194,4 +202,5 @@ unsafe extern "C" fn after_fork_in_child() {
         state::after_fork();
     }
     table::own_again();
+    guard::unmask_fork();
 }

@@ -4,7 +4,7 @@
 use super::super::guard::{self, set_errno};
 use super::super::state::{Mode, flag};
 use super::super::table::Pinned;
-use super::super::{Bypass, Outcome, backend, cmsg, real, sys};
+use super::super::{Bypass, Outcome, backend, cmsg, real, sys, table};
 use super::{activated, active, cell_of, engine, is_path_error, learn_port, note_sent, own_cell, refused};
 use crate::addr::UlidPair;
 use crate::driver::build_udp;
@@ -32,6 +32,8 @@ struct Out<'a> {
     iov: &'a [iovec],
     control: &'a [u8],
     flags: c_int,
+    /// The call works on files too, so that the number may have become one behind our back.
+    any_file: bool,
 }
 
 impl Out<'_> {
@@ -81,6 +83,11 @@ fn way<'a>(socket: &'a Pinned, fd: c_int, out: &Out<'_>) -> Way<'a> {
             if !cell.is_rewritten() {
                 return Way::Healthy(CellRef::Own(cell), None);
             }
+        }
+        let cookie = socket.cookie.load(Relaxed);
+        if out.any_file && guard::slow(|| sys::cookie(fd)).is_some_and(|now| now != cookie) {
+            table::forget(fd);
+            return Way::Plain;
         }
         return guard::slow(|| to_own_peer(socket, cell)).flatten().unwrap_or(Way::Plain);
     }
@@ -411,7 +418,7 @@ fn may_wait(fd: c_int, flags: c_int) -> bool {
 pub unsafe fn send(fd: c_int, buf: *const c_void, len: usize, flags: c_int) -> Outcome<isize> {
     let socket = active(fd).ok_or(Bypass)?;
     let iov = [iovec { iov_base: buf.cast_mut(), iov_len: len }];
-    let out = Out { to: None, iov: &iov, control: &[], flags };
+    let out = Out { to: None, iov: &iov, control: &[], flags, any_file: false };
     // SAFETY: the application's arguments.
     unsafe { transmit(&socket, fd, &out, || real::send(fd, buf, len, flags)) }
 }
@@ -424,7 +431,7 @@ pub unsafe fn send(fd: c_int, buf: *const c_void, len: usize, flags: c_int) -> O
 pub unsafe fn write(fd: c_int, buf: *const c_void, len: usize) -> Outcome<isize> {
     let socket = active(fd).ok_or(Bypass)?;
     let iov = [iovec { iov_base: buf.cast_mut(), iov_len: len }];
-    let out = Out { to: None, iov: &iov, control: &[], flags: 0 };
+    let out = Out { to: None, iov: &iov, control: &[], flags: 0, any_file: true };
     // SAFETY: the application's arguments.
     unsafe { transmit(&socket, fd, &out, || real::write(fd, buf, len)) }
 }
@@ -437,7 +444,7 @@ pub unsafe fn write(fd: c_int, buf: *const c_void, len: usize) -> Outcome<isize>
 pub unsafe fn writev(fd: c_int, iov: *const iovec, n: c_int) -> Outcome<isize> {
     let socket = active(fd).ok_or(Bypass)?;
     let Some(parts) = (unsafe { vectors(iov, n as usize) }) else { return Err(Bypass) };
-    let out = Out { to: None, iov: parts, control: &[], flags: 0 };
+    let out = Out { to: None, iov: parts, control: &[], flags: 0, any_file: true };
     if out.octets() == 0 {
         // The kernel sends nothing then.
         return Err(Bypass);
@@ -464,7 +471,7 @@ pub unsafe fn sendto(
     // SAFETY: the application's arguments.
     unsafe {
         let to = (!addr.is_null()).then(|| sys::read_v6(addr, alen));
-        let out = Out { to, iov: &iov, control: &[], flags };
+        let out = Out { to, iov: &iov, control: &[], flags, any_file: false };
         transmit(&socket, fd, &out, || real::sendto(fd, buf, len, flags, addr, alen))
     }
 }
@@ -496,7 +503,7 @@ unsafe fn describe(app: &msghdr, flags: c_int) -> Option<Out<'_>> {
             false if app.msg_controllen as usize > 1 << 20 => return None,
             false => std::slice::from_raw_parts(app.msg_control.cast(), app.msg_controllen as usize),
         };
-        Some(Out { to, iov, control, flags })
+        Some(Out { to, iov, control, flags, any_file: false })
     }
 }
 
