@@ -2,12 +2,13 @@
 
 use super::frag::{self, Outcome, Reassembly};
 use super::host::{DeliverTo, SocketHost};
+use super::icmp::{self, IcmpSocket};
 use super::inject::{Header, Injector};
 use super::receive::Received;
 use super::shared::Counters;
 use super::udp;
 use crate::addr::{FlowId, UlidPair};
-use crate::engine::Deliver;
+use crate::engine::{Deliver, IcmpDelivery};
 use crate::time::Time;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -82,6 +83,22 @@ impl Delivery {
         let (hop_limit, traffic_class) = (packet.hop_limit, packet.traffic_class);
         let header = Header { source: ulids.peer, destination, protocol, hop_limit, traffic_class };
         self.injector.push(header, data);
+    }
+
+    /// Queue an ICMPv6 error, if a socket of ours holds the flow that it is about: the kernel hands it to that socket,
+    /// as if the router had quoted a packet between the ULIDs (S6-8-6).
+    pub fn icmp(&mut self, counters: &Counters, told: &mut IcmpSocket, mut d: IcmpDelivery) {
+        let Some(to) = self.host.deliver_to(d.ulids, d.flow) else {
+            return Counters::add(&counters.no_socket, 1);
+        };
+        let destination = match to {
+            DeliverTo::Ulid => d.ulids.local,
+            DeliverTo::Loopback => Ipv6Addr::LOCALHOST,
+        };
+        let header = icmp::complete(d.source, destination, &mut d.message);
+        self.injector.push(header, &d.message);
+        told.note_told(d.message);
+        Counters::add(&counters.icmp_delivered, 1);
     }
 
     /// Hand over what is queued.

@@ -26,6 +26,7 @@ mod filter;
 mod frag;
 mod handle;
 pub mod host;
+mod icmp;
 mod inject;
 pub mod log;
 pub mod netlink;

@@ -6,6 +6,7 @@ use super::cell::{ContextView, Forward};
 use super::claim::{CACHED, Claim, DefaultClaims};
 use super::deliver::Delivery;
 use super::host::{SocketHost, UlidLoss};
+use super::icmp::IcmpSocket;
 use super::receive::ReceiveSocket;
 use super::shared::{Command, Counters, Shared};
 use super::sys::{self, OwnFd};
@@ -13,7 +14,7 @@ use super::traffic::{Report, Tracked};
 use super::unread::Unread;
 use super::{clock, filter, report, send, watch};
 use crate::addr::{FlowId, LocatorPair, UlidPair};
-use crate::engine::{ContextInfo, ContextState, Datagram, Direction, Engine, IcmpKind};
+use crate::engine::{ContextInfo, ContextState, Datagram, Direction, Engine, IcmpError, IcmpKind};
 use crate::event::EventKind;
 use crate::time::Time;
 use crossbeam_channel::Receiver;
@@ -28,6 +29,7 @@ const RAW: u64 = 0;
 const NETLINK: u64 = 1;
 const TIMER: u64 = 2;
 const WAKE: u64 = 3;
+const ICMP: u64 = 4;
 
 /// Batches of packets and errors taken at a time, before timers and commands get their turn.
 const BATCHES: usize = 8;
@@ -45,6 +47,7 @@ pub struct Runner {
     shared: Arc<Shared>,
     engine: Engine,
     receive: ReceiveSocket,
+    icmp: IcmpSocket,
     delivery: Delivery,
     addresses: Addresses,
     commands: Receiver<Command>,
@@ -68,6 +71,7 @@ pub struct Parts {
     pub shared: Arc<Shared>,
     pub engine: Engine,
     pub receive: ReceiveSocket,
+    pub icmp: IcmpSocket,
     pub delivery: Delivery,
     pub addresses: Addresses,
     pub commands: Receiver<Command>,
@@ -80,8 +84,19 @@ pub struct Parts {
 impl Runner {
     /// Register with epoll.
     pub fn new(parts: Parts) -> io::Result<Runner> {
-        let Parts { shared, engine, receive, delivery, addresses, commands, claim, defaults, host, unread } =
-            parts;
+        let Parts {
+            shared,
+            engine,
+            receive,
+            icmp,
+            delivery,
+            addresses,
+            commands,
+            claim,
+            defaults,
+            host,
+            unread,
+        } = parts;
         let timer = sys::timerfd()?;
         let epoll = shared.epoll.raw();
         let sources = [
@@ -89,6 +104,7 @@ impl Runner {
             (NETLINK, addresses.raw()),
             (TIMER, timer.raw()),
             (WAKE, shared.waker.raw()),
+            (ICMP, icmp.raw()),
         ];
         for (token, fd) in sources {
             sys::epoll_control(epoll, libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN as u32, token)?;
@@ -97,6 +113,7 @@ impl Runner {
             shared,
             engine,
             receive,
+            icmp,
             delivery,
             addresses,
             commands,
@@ -139,6 +156,7 @@ impl Runner {
                         self.armed = None;
                     }
                     WAKE => self.commands(),
+                    ICMP => self.errors(),
                     watch => self.readable((watch - watch::TOKEN) as RawFd),
                 }
             }
@@ -261,17 +279,6 @@ impl Runner {
     }
 
     fn packets(&mut self) {
-        for _ in 0..ERRORS {
-            let Some(error) = self.receive.error() else { break };
-            Counters::add(&self.shared.counters.icmp_errors, 1);
-            let Some(e) = error else { continue };
-            let now = clock::now();
-            self.engine.handle_icmp(now, e.kind, e.locators, e.quoted);
-            if let IcmpKind::PacketTooBig(mtu) = e.kind {
-                let pair = e.locators;
-                self.set_mtu(now, pair, mtu);
-            }
-        }
         for _ in 0..BATCHES {
             let n = self.receive.receive(0);
             if n == 0 {
@@ -280,6 +287,22 @@ impl Runner {
             self.batch(n);
         }
         self.carry_out(clock::now());
+    }
+
+    /// ICMPv6 errors, about anything that this host sent (S6-E-9).
+    fn errors(&mut self) {
+        let now = clock::now();
+        for _ in 0..ERRORS {
+            let Some((source, message)) = self.icmp.receive() else { break };
+            Counters::add(&self.shared.counters.icmp_errors, 1);
+            let Some(e) = IcmpError::parse(source, message) else { continue };
+            self.engine.handle_icmp_error(now, &e);
+            if let (IcmpKind::PacketTooBig(mtu), Some(_)) = (e.kind, e.shim_packet()) {
+                let pair = e.locators;
+                self.set_mtu(now, pair, mtu);
+            }
+        }
+        self.carry_out(now);
     }
 
     fn batch(&mut self, n: usize) {
@@ -377,6 +400,10 @@ impl Runner {
                 if let EventKind::Discarded { .. } = event.kind {
                     self.forget_if_unused(event.ulids);
                 }
+            }
+            while let Some(d) = self.engine.poll_icmp() {
+                self.delivery.icmp(&self.shared.counters, &mut self.icmp, d);
+                self.delivery.flush(&self.shared.counters);
             }
             let changed: Vec<_> = std::iter::from_fn(|| self.engine.poll_changed()).collect();
             for ulids in &changed {

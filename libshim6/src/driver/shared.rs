@@ -85,8 +85,10 @@ counters! {
     unreadable,
     /// Payload packets of other engines on this host.
     foreign,
-    /// ICMPv6 errors about packets of protocol 140.
+    /// ICMPv6 errors that came to this host.
     icmp_errors,
+    /// Of those, mapped back and handed to the sockets of this process.
+    icmp_delivered,
     /// Packets handed to the local stack.
     injected,
     /// Packets that the local stack refused.

@@ -4,6 +4,7 @@ use super::addresses::Addresses;
 use super::claim::{Claim, DefaultClaims};
 use super::deliver::Delivery;
 use super::host::SocketHost;
+use super::icmp::IcmpSocket;
 use super::inject::Injector;
 use super::policy::Policy;
 use super::random::SystemRng;
@@ -71,6 +72,7 @@ pub fn start(config: Config, host: Arc<dyn SocketHost>) -> Result<Handle, StartE
     let mut rng = SystemRng::new();
     let sender = SendSocket::open(rng.u32()).map_err(raw)?;
     let receive = ReceiveSocket::open().map_err(raw)?;
+    let icmp = IcmpSocket::open().map_err(raw)?;
     // Without a way to re-inject, contexts would only break what they should save.
     let injector = Injector::open().map_err(doing("re-injection socket"))?;
     let (identities, problems) = identity::load_all(&config.identities);
@@ -109,6 +111,7 @@ pub fn start(config: Config, host: Arc<dyn SocketHost>) -> Result<Handle, StartE
         shared: shared_too,
         engine,
         receive,
+        icmp,
         delivery,
         addresses,
         commands,

@@ -1,7 +1,7 @@
 //! One context (RFC 5533 section 6.1) and the messages that it sends of itself.
 
 use super::Io;
-use super::io::{ContextInfo, ContextState};
+use super::io::{ContextInfo, ContextState, IcmpDelivery};
 use super::locators::{LocalSet, PeerSet};
 use super::reap::{Action, DEFAULT_KEEPALIVE_TIMEOUT, Reap};
 use super::update::Update;
@@ -92,6 +92,9 @@ pub(super) struct Context {
     pub(super) sample_at: Option<Time>,
     /// Was ESTABLISHED before.
     pub(super) was_established: bool,
+    /// ICMPv6 errors that wait for the outcome of an exploration, and how long (S6-N-49).
+    pub(super) held: Vec<IcmpDelivery>,
+    pub(super) held_until: Option<Time>,
     /// Where payload went when the driver was told last.
     pub(super) told: LocatorPair,
     /// What [`super::Engine::wake`] depended on when the driver was told last.
@@ -127,6 +130,8 @@ impl Context {
             idle_check: now,
             sample_at: None,
             was_established: false,
+            held: Vec::new(),
+            held_until: None,
             told: ulids.as_locators(),
             told_wake: (false, ReapState::Operational, ContextState::I1Sent),
         }
@@ -162,6 +167,7 @@ impl Context {
             running(self.reap.next_timeout()),
             running(self.sample_at),
             self.active().then_some(self.idle_check),
+            self.held_until,
         ]
         .into_iter()
         .flatten()
@@ -315,6 +321,9 @@ impl Context {
                     io.event(now, ulids, fii, EventKind::ExplorationStarted { cause, pair, last_heard });
                 }
                 Action::ExplorationEnded { started, pair } => {
+                    // S6-8-3: the shim has acted
+                    self.held.clear();
+                    self.held_until = None;
                     io.event(now, ulids, fii, EventKind::ExplorationEnded { pair, started });
                 }
                 Action::Reachable { pair } => self.peer.mark_probed(&pair.peer),

@@ -78,6 +78,19 @@ pub enum IcmpKind {
     Other,
 }
 
+/// An ICMPv6 error for the application that holds the flow, mapped back to the ULIDs (S6-8-6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IcmpDelivery {
+    /// The context's ULID pair: the error goes to the local one.
+    pub ulids: UlidPair,
+    /// The flow of the packet that it is about.
+    pub flow: FlowId,
+    /// Who sent the error.
+    pub source: Ipv6Addr,
+    /// From the Type octet on; the checksum is left 0.
+    pub message: Vec<u8>,
+}
+
 /// When application threads have to wake the engine for traffic on a ULID pair (DESIGN section 3: timers are lazy).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Wake {

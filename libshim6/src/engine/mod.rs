@@ -14,12 +14,14 @@
 //! | `dispatch` | which context a packet or an ICMPv6 error belongs to, Error messages |
 //! | `validator`, `limit` | what makes strangers harmless |
 //! | `trigger` | when a ULID pair gets a context, and when it is not tried again |
+//! | `icmp` | ICMPv6 errors, mapped back for the application |
 //! | [`reap`], [`pairs`] | reachability of locator pairs |
 
 mod context;
 mod counters;
 mod dispatch;
 mod establish;
+mod icmp;
 mod io;
 mod limit;
 mod locators;
@@ -36,9 +38,10 @@ mod verify;
 mod tests;
 
 pub use counters::{Counters, Dropped};
+pub use icmp::IcmpError;
 pub use io::{
-    ContextInfo, ContextState, Datagram, Deliver, Direction, HostPolicy, IcmpKind, LocalLocator, LocatorInfo,
-    Transmit, Wake,
+    ContextInfo, ContextState, Datagram, Deliver, Direction, HostPolicy, IcmpDelivery, IcmpKind,
+    LocalLocator, LocatorInfo, Transmit, Wake,
 };
 
 use crate::addr::{Fii, FlowId, LocatorPair, UlidPair};
@@ -58,6 +61,9 @@ use validator::Validators;
 
 /// Idle contexts are kept at least this long (S6-9-4).
 const MIN_IDLE: Duration = Duration::from_secs(300);
+/// ICMPv6 errors that wait to be taken, and how many per second a source prefix and all together may bring.
+const MAX_ICMP: usize = 64;
+const ICMP_RATES: (u32, u32) = (50, 200);
 
 /// The protocol engine of one process.
 pub struct Engine {
@@ -80,6 +86,8 @@ struct Io {
     changed: BTreeSet<UlidPair>,
     counters: Counters,
     limiter: Limiter,
+    icmp: VecDeque<IcmpDelivery>,
+    icmp_limiter: Limiter,
     /// The present, for replies that are limited by rate.
     now: Time,
 }
@@ -152,6 +160,8 @@ impl Engine {
             tags: Tags::new(rng.as_mut(), tag_prefix),
             io: Io {
                 limiter: Limiter::new(shim6.reply_rate_per_source, shim6.reply_rate_total),
+                icmp: VecDeque::new(),
+                icmp_limiter: Limiter::new(ICMP_RATES.0, ICMP_RATES.1),
                 rng,
                 host,
                 transmits: VecDeque::new(),
@@ -299,6 +309,9 @@ impl Engine {
         if ctx.exchange.as_ref().is_some_and(|e| e.deadline <= now) {
             self.exchange_timeout(now, id);
         }
+        if self.table.get(id).is_some_and(|c| c.held_until.is_some_and(|t| t <= now)) {
+            self.release_held(now, id);
+        }
         let Some(ctx) = self.table.get_mut(id) else { return };
         if ctx.established() {
             if ctx.update.as_ref().is_some_and(|u| u.deadline <= now) {
@@ -415,6 +428,7 @@ impl Engine {
 
     /// The state IDLE: nothing is left of the context, all its timers are gone (S6-9-6, RE-SM-39).
     fn remove(&mut self, now: Time, id: Id, reason: DiscardReason) {
+        self.release_held(now, id);
         if let Some(mut ctx) = self.table.remove(id) {
             self.io.changed.insert(ctx.ulids);
             ctx.state = ContextState::I1Sent;
