@@ -183,7 +183,14 @@ fn identities_that_no_address_of_this_host_has_are_told() {
     let bench = Bench::new();
     let set = bench.file("set.pem");
     let mut generate = Command::new(env!("CARGO_BIN_EXE_shim6"));
-    generate.args(["address", "generate", "--prefix", "2001:db8:fade::/64", "--prefix", "2001:db8:fae1::/64"]);
+    generate.args([
+        "address",
+        "generate",
+        "--prefix",
+        "2001:db8:fade::/64",
+        "--prefix",
+        "2001:db8:fae1::/64",
+    ]);
     let output = generate.args(["--output", &set]).output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     let output = bench.run(&["--identity", &set], &["echo", "ran"]);
