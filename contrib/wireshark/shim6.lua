@@ -18,6 +18,8 @@
 -- is over the ULIDs, which the packet does not carry: a verification by Wireshark (off by default) would fail.
 
 local shim6x = Proto("shim6x", "Shim6 Multihoming")
+-- bit32 is gone in Wireshark's later Lua, bit is Wireshark's own.
+local band = (bit or bit32).band
 
 -- Names of values ------------------------------------------------------------------------------------------------
 
@@ -194,7 +196,7 @@ end
 
 function Packet:reserved(tree, key, range, mask)
     local item = tree:add(f[key], range)
-    local value = mask and bit32.band(range:uint(), mask) or nil
+    local value = mask and band(range:uint(), mask) or nil
     if value == nil then
         value = 0
         for i = 0, range:len() - 1 do value = value + range(i, 1):uint() end
@@ -377,7 +379,7 @@ function Packet:options(tree, ty, offset, finish)
     while offset < finish do
         local length = tvb(offset + 2, 2):uint()
         local total = 8 * math.floor((4 + length + 7) / 8)
-        local number = bit32.rshift(tvb(offset, 2):uint(), 1)
+        local number = tvb(offset, 2):bitfield(0, 15)
         local critical = tvb(offset, 2):bitfield(15, 1) == 1
         local name = OPTIONS[number] or "Option"
         local left = math.min(total, finish - offset)
@@ -625,12 +627,15 @@ function shim6x.dissector(tvb, pinfo, tree)
     local text, next_header, rest = dissect(tvb, pinfo, tree, false)
     pinfo.cols.info = text
     if not rest or next_header == 59 then return tvb:len() end
+    -- pcall: what is malformed further up is marked there, and is no error of this script.
     if next_header == 44 and built_in then
         -- Reassembly counts the octets of all headers in a place that Lua cannot reach; Wireshark's own dissector
         -- does that, and the payload extension header is what it gets right.
-        built_in:call(tvb, pinfo, tree)
-    elseif ip_proto:try(next_header, rest:tvb(), pinfo, tree) == 0 then
-        Dissector.get("data"):call(rest:tvb(), pinfo, tree)
+        pcall(built_in.call, built_in, tvb, pinfo, tree)
+    else
+        local rest_tvb = rest:tvb()
+        local ok, dissected = pcall(ip_proto.try, ip_proto, next_header, rest_tvb, pinfo, tree)
+        if ok and dissected == 0 then Dissector.get("data"):call(rest_tvb, pinfo, tree) end
     end
     return tvb:len()
 end

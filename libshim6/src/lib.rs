@@ -15,6 +15,8 @@
 #![deny(unsafe_code)]
 
 pub mod addr;
+#[allow(unsafe_code)]
+pub mod capi;
 pub mod config;
 pub mod crypto;
 #[allow(unsafe_code, clippy::disallowed_methods, clippy::disallowed_types)]

@@ -1,1 +1,173 @@
-//! Hooks.
+//! `libshim6_preload.so`: the libc names of an unmodified program's socket calls, each a thin function that asks the
+//! socket layer of `shim6` and makes the plain call where that bypasses it.
+//!
+//! Nothing runs at load time; every hook works before constructors and on inherited descriptors.
+
+#![allow(clippy::missing_safety_doc)]
+
+use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec};
+use shim6::socket::{ops, real};
+
+/// Hooks that ask the socket layer, and make the plain call with the same arguments where it bypasses.
+macro_rules! asked {
+    ($($(#[$doc:meta])* $name:ident = $op:ident($($arg:ident: $ty:ty),*) -> $ret:ty;)*) => {$(
+        $(#[$doc])*
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C-unwind" fn $name($($arg: $ty),*) -> $ret {
+            // SAFETY: the arguments are the application's, for this very function.
+            unsafe {
+                match ops::$op($($arg),*) {
+                    Ok(value) => value,
+                    Err(_) => real::$op($($arg),*),
+                }
+            }
+        }
+    )*};
+}
+
+/// Hooks whose operation makes the plain call itself.
+macro_rules! done {
+    ($($(#[$doc:meta])* $name:ident = $op:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)?;)*) => {$(
+        $(#[$doc])*
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C-unwind" fn $name($($arg: $ty),*) $(-> $ret)? {
+            // SAFETY: the arguments are the application's, for this very function.
+            unsafe { ops::$op($($arg),*) }
+        }
+    )*};
+}
+
+asked! {
+    /// `bind(2)`.
+    bind = bind(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int;
+    /// `connect(2)`.
+    connect = connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int;
+    /// Alias of `connect`.
+    __connect = connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int;
+    /// `getsockname(2)`.
+    getsockname = getsockname(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int;
+    /// `getpeername(2)`.
+    getpeername = getpeername(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int;
+    /// `getsockopt(2)`.
+    getsockopt = getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_void, len: *mut socklen_t) -> c_int;
+    /// `setsockopt(2)`.
+    setsockopt = setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_void, len: socklen_t) -> c_int;
+    /// `shutdown(2)`.
+    shutdown = shutdown(fd: c_int, how: c_int) -> c_int;
+    /// `send(2)`.
+    send = send(fd: c_int, buf: *const c_void, len: size_t, flags: c_int) -> ssize_t;
+    /// Alias of `send`.
+    __send = send(fd: c_int, buf: *const c_void, len: size_t, flags: c_int) -> ssize_t;
+    /// `sendto(2)`.
+    sendto = sendto(fd: c_int, buf: *const c_void, len: size_t, flags: c_int, addr: *const sockaddr, alen: socklen_t) -> ssize_t;
+    /// `sendmsg(2)`.
+    sendmsg = sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> ssize_t;
+    /// `sendmmsg(2)`.
+    sendmmsg = sendmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flags: c_int) -> c_int;
+    /// `write(2)`.
+    write = write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t;
+    /// Alias of `write`.
+    __write = write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t;
+    /// `writev(2)`.
+    writev = writev(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t;
+    /// `recv(2)`.
+    recv = recv(fd: c_int, buf: *mut c_void, len: size_t, flags: c_int) -> ssize_t;
+    /// `recvfrom(2)`.
+    recvfrom = recvfrom(fd: c_int, buf: *mut c_void, len: size_t, flags: c_int, addr: *mut sockaddr, alen: *mut socklen_t) -> ssize_t;
+    /// `recvmsg(2)`.
+    recvmsg = recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> ssize_t;
+    /// `recvmmsg(2)`.
+    recvmmsg = recvmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flags: c_int, timeout: *mut timespec) -> c_int;
+    /// `read(2)`.
+    read = read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t;
+    /// Alias of `read`.
+    __read = read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t;
+    /// `readv(2)`.
+    readv = readv(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t;
+}
+
+done! {
+    /// `socket(2)`.
+    socket = socket(domain: c_int, ty: c_int, protocol: c_int) -> c_int;
+    /// `socketpair(2)`.
+    socketpair = socketpair(domain: c_int, ty: c_int, protocol: c_int, sv: *mut c_int) -> c_int;
+    /// `close(2)`.
+    close = close(fd: c_int) -> c_int;
+    /// Alias of `close`.
+    __close = close(fd: c_int) -> c_int;
+    /// `close_range(2)`.
+    close_range = close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int;
+    /// `closefrom(3)`.
+    closefrom = closefrom(low: c_int);
+    /// `fclose(3)`.
+    fclose = fclose(file: *mut libc::FILE) -> c_int;
+    /// `dup(2)`.
+    dup = dup(fd: c_int) -> c_int;
+    /// `dup2(2)`.
+    dup2 = dup2(old: c_int, new: c_int) -> c_int;
+    /// Alias of `dup2`.
+    __dup2 = dup2(old: c_int, new: c_int) -> c_int;
+    /// `dup3(2)`.
+    dup3 = dup3(old: c_int, new: c_int, flags: c_int) -> c_int;
+    /// `fcntl(2)`; variadic in C, where the third argument travels like a pointer on all Linux ABIs.
+    fcntl = fcntl(fd: c_int, cmd: c_int, arg: *mut c_void) -> c_int;
+    /// Alias of `fcntl`.
+    fcntl64 = fcntl(fd: c_int, cmd: c_int, arg: *mut c_void) -> c_int;
+    /// Alias of `fcntl`.
+    __fcntl = fcntl(fd: c_int, cmd: c_int, arg: *mut c_void) -> c_int;
+}
+
+/// The fortified `recv`: the check of the sizes is glibc's, as is the end of a program that fails it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn __recv_chk(
+    fd: c_int,
+    buf: *mut c_void,
+    len: size_t,
+    size: size_t,
+    flags: c_int,
+) -> ssize_t {
+    // SAFETY: the arguments are the application's.
+    unsafe {
+        if len > size {
+            return real::__recv_chk(fd, buf, len, size, flags);
+        }
+        recv(fd, buf, len, flags)
+    }
+}
+
+/// The fortified `recvfrom`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn __recvfrom_chk(
+    fd: c_int,
+    buf: *mut c_void,
+    len: size_t,
+    size: size_t,
+    flags: c_int,
+    addr: *mut sockaddr,
+    alen: *mut socklen_t,
+) -> ssize_t {
+    // SAFETY: the arguments are the application's.
+    unsafe {
+        if len > size {
+            return real::__recvfrom_chk(fd, buf, len, size, flags, addr, alen);
+        }
+        recvfrom(fd, buf, len, flags, addr, alen)
+    }
+}
+
+/// The fortified `read`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn __read_chk(
+    fd: c_int,
+    buf: *mut c_void,
+    len: size_t,
+    size: size_t,
+) -> ssize_t {
+    // SAFETY: the arguments are the application's.
+    unsafe {
+        if len > size {
+            return real::__read_chk(fd, buf, len, size);
+        }
+        read(fd, buf, len)
+    }
+}

@@ -47,7 +47,7 @@ impl Row {
 
     /// The program alone did not survive it, so the failure is one.
     pub fn is_real(&self) -> bool {
-        matches!(&self.without, Ok(outcome) if !outcome.recovered)
+        matches!(&self.without, Ok(outcome) if !outcome.survived)
     }
 }
 
@@ -66,11 +66,9 @@ pub fn run(plan: &Plan, scratch: &Path, progress: impl Fn(&str) + Sync) -> Resul
     std::thread::scope(|scope| {
         for _ in 0..plan.jobs.max(1) {
             scope.spawn(|| {
-                while let Some((i, case)) = cases.get(next.load(Ordering::Relaxed)).map(|_| {
+                loop {
                     let i = next.fetch_add(1, Ordering::Relaxed);
-                    (i, cases.get(i))
-                }) {
-                    let Some(&(failure, program, shimmed)) = case else { return };
+                    let Some(&(failure, program, shimmed)) = cases.get(i) else { return };
                     let scenario = Scenario {
                         failure,
                         program,
@@ -121,19 +119,17 @@ pub fn table(rows: &[Row], send_timeout: Duration) -> String {
         ["failure", "program", "alone", "with shim6", "silence ms", "limit ms", "lost", "before", "after"];
     table.set_header(head);
     for row in rows {
+        let with = row.with.as_ref().map_or("not run".to_owned(), short);
         let mut cells =
-            vec![row.failure.name().to_owned(), row.program.name().to_owned(), short(&row.without)];
-        match &row.with {
-            Some(Ok(outcome)) => cells.extend([
-                short(&Ok(outcome.clone())),
+            vec![row.failure.name().to_owned(), row.program.name().to_owned(), short(&row.without), with];
+        if let Ok(outcome) = row.with.as_ref().unwrap_or(&row.without) {
+            cells.extend([
                 outcome.silence.as_millis().to_string(),
                 row.failure.limit(send_timeout).as_millis().to_string(),
                 outcome.lost.to_string(),
                 outcome.before.to_string(),
                 outcome.after.to_string(),
-            ]),
-            Some(Err(_)) => cells.push("lab failed".to_owned()),
-            None => cells.push("not run".to_owned()),
+            ]);
         }
         table.add_row(cells);
     }
@@ -144,7 +140,7 @@ fn short(outcome: &std::result::Result<Outcome, String>) -> String {
     match outcome {
         Err(_) => "lab failed".to_owned(),
         Ok(o) if o.survived => "survived".to_owned(),
-        Ok(o) if o.recovered => "too late".to_owned(),
+        Ok(o) if o.recovered => format!("silent {} ms", o.silence.as_millis()),
         Ok(_) => "lost".to_owned(),
     }
 }
@@ -156,7 +152,7 @@ pub fn complaints(rows: &[Row]) -> Vec<String> {
         let name = format!("{}, {}", row.failure.name(), row.program.name());
         match &row.without {
             Err(error) => complaints.push(format!("{name}, alone: {error}")),
-            Ok(o) if o.recovered => {
+            Ok(_) if !row.is_real() => {
                 complaints.push(format!("{name}: the program survives this alone, so it shows nothing"))
             }
             Ok(_) => {}

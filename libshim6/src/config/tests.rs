@@ -48,6 +48,7 @@ fn every_key_can_be_set_both_ways() {
     for key in KEYS {
         let (text, toml) = match *key {
             "reap.jitter" | "prefer_identity_source" | "enabled" => ("false", "false"),
+            "shim6.strict_payload_locators" => ("true", "true"),
             "identities" => ("/a:/b", "[\"/a\", \"/b\"]"),
             "log_file" => ("/tmp/x", "\"/tmp/x\""),
             "log_filter" => ("shim6=debug,warn", "\"shim6=debug,warn\""),
@@ -68,6 +69,13 @@ fn every_key_can_be_set_both_ways() {
         assert_ne!(by_set, Config::default(), "{key} changed nothing");
         assert_eq!(by_set, by_file.unwrap(), "{key}");
     }
+}
+
+#[test]
+fn every_setting_has_its_key() {
+    let shown = format!("{:#?}", Config::default());
+    let settings = shown.lines().filter(|l| l.contains(": ") && !l.ends_with('{')).count();
+    assert_eq!(settings, KEYS.len(), "a field without a key in KEYS, or the reverse: {shown}");
 }
 
 #[test]

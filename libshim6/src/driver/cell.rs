@@ -56,6 +56,7 @@ pub struct Sample {
 pub struct Cell {
     ulids: UlidPair,
     rewritten: AtomicBool,
+    associated: AtomicBool,
     forward: RwLock<Option<Forward>>,
     view: RwLock<Arc<ContextView>>,
     sent: AtomicU64,
@@ -75,6 +76,7 @@ impl Cell {
         Cell {
             ulids,
             rewritten: AtomicBool::new(false),
+            associated: AtomicBool::new(false),
             forward: RwLock::new(None),
             view: RwLock::new(Arc::default()),
             sent: AtomicU64::new(0),
@@ -139,6 +141,18 @@ impl Cell {
         *self.forward.read()
     }
 
+    /// Application thread: are locators other than the ULIDs in use? One load.
+    #[inline]
+    pub fn is_rewritten(&self) -> bool {
+        self.rewritten.load(Relaxed)
+    }
+
+    /// Application thread: does a context serve the pair? One load.
+    #[inline]
+    pub fn is_associated(&self) -> bool {
+        self.associated.load(Relaxed)
+    }
+
     /// Application thread: the context as it is now.
     pub fn view(&self) -> Arc<ContextView> {
         self.view.read().clone()
@@ -163,6 +177,7 @@ impl Cell {
 
     /// Engine thread: what sockets see from now on.
     pub fn set_view(&self, view: ContextView) {
+        self.associated.store(view.associated, SeqCst);
         *self.view.write() = Arc::new(view);
     }
 

@@ -20,13 +20,13 @@ const DESTINATION_OPTIONS: u8 = 60;
 /// The delivering side of an engine.
 pub struct Delivery {
     host: Arc<dyn SocketHost>,
-    injector: Option<Injector>,
+    injector: Injector,
     reassembly: Reassembly,
 }
 
 impl Delivery {
-    /// Without `injector` nothing can be delivered, and all is counted as refused.
-    pub fn new(host: Arc<dyn SocketHost>, injector: Option<Injector>) -> Self {
+    /// Nothing is queued yet.
+    pub fn new(host: Arc<dyn SocketHost>, injector: Injector) -> Self {
         Delivery { host, injector, reassembly: Reassembly::default() }
     }
 
@@ -44,7 +44,14 @@ impl Delivery {
         }
     }
 
-    fn whole(&mut self, counters: &Counters, packet: &Received<'_>, ulids: UlidPair, protocol: u8, data: &[u8]) {
+    fn whole(
+        &mut self,
+        counters: &Counters,
+        packet: &Received<'_>,
+        ulids: UlidPair,
+        protocol: u8,
+        data: &[u8],
+    ) {
         // Destination Options that the sender put behind the shim header are for the final destination, which this
         // is; they end here, as the application's socket could not see them either.
         let Some((protocol, data)) = skip_options(protocol, data) else {
@@ -74,19 +81,15 @@ impl Delivery {
         };
         let (hop_limit, traffic_class) = (packet.hop_limit, packet.traffic_class);
         let header = Header { source: ulids.peer, destination, protocol, hop_limit, traffic_class };
-        match &mut self.injector {
-            Some(injector) => injector.push(header, data),
-            None => Counters::add(&counters.inject_failed, 1),
-        }
+        self.injector.push(header, data);
     }
 
     /// Hand over what is queued.
     pub fn flush(&mut self, counters: &Counters) {
-        if let Some(i) = &mut self.injector {
-            i.flush();
-            Counters::add(&counters.injected, std::mem::take(&mut i.injected));
-            Counters::add(&counters.inject_failed, std::mem::take(&mut i.failed));
-        }
+        let i = &mut self.injector;
+        i.flush();
+        Counters::add(&counters.injected, std::mem::take(&mut i.injected));
+        Counters::add(&counters.inject_failed, std::mem::take(&mut i.failed));
     }
 
     /// Forget fragments whose time is over.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// The socket layer and the claims as the engine sees them.
 pub struct Policy {
     pub host: Arc<dyn SocketHost>,
-    pub claim: Option<Arc<Claim>>,
+    pub claim: Arc<Claim>,
     pub defaults: Arc<DefaultClaims>,
 }
 
@@ -21,7 +21,7 @@ impl HostPolicy for Policy {
 
     fn tag_is_foreign(&self, tag: ContextTag) -> bool {
         let prefix = (tag.value() >> 31) as u16;
-        self.claim.as_ref().is_some_and(|c| c.is_foreign(clock::now(), prefix))
+        self.claim.is_foreign(clock::now(), prefix)
     }
 
     fn has_unread(&self, ulids: UlidPair) -> bool {

@@ -24,8 +24,6 @@ pub struct Received<'a> {
     pub source: Ipv6Addr,
     /// IPv6 destination, from the socket's metadata (S6-E-2).
     pub destination: Ipv6Addr,
-    /// Where it arrived.
-    pub ifindex: u32,
     /// Hop Limit as it arrived.
     pub hop_limit: u8,
     /// Traffic Class as it arrived.
@@ -144,18 +142,16 @@ impl ReceiveSocket {
         for (level, ty, value) in ControlMessages(&self.controls[i].0[..control]) {
             match (level, ty) {
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-                    let addr = value.first_chunk::<16>()?;
-                    let index = value.get(16..20)?.try_into().ok()?;
-                    destination = Some((Ipv6Addr::from(*addr), u32::from_ne_bytes(index)));
+                    destination = Some(Ipv6Addr::from(*value.first_chunk::<16>()?));
                 }
                 (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => hop_limit = int(value)? as u8,
                 (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => traffic_class = int(value)? as u8,
                 _ => {}
             }
         }
-        let (destination, ifindex) = destination?;
+        let destination = destination?;
         let data = &self.packets[i][..len];
-        Some(Received { source: self.name(i), destination, ifindex, hop_limit, traffic_class, data })
+        Some(Received { source: self.name(i), destination, hop_limit, traffic_class, data })
     }
 
     /// Take one ICMPv6 error off the error queue (S6-E-9). `None`: the queue is empty. `Some(None)`: nothing of use.

@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+use std::thread::JoinHandle;
 
 /// Most cells, that is ULID pairs with traffic, of a process.
 pub const MAX_CELLS: usize = 65_536;
@@ -30,8 +31,6 @@ pub enum Command {
     Mtu(LocatorPair, u32),
     /// Drop cells that nobody uses.
     Sweep,
-    /// End the thread.
-    Stop,
 }
 
 /// Shared state of one engine.
@@ -41,6 +40,8 @@ pub struct Shared {
     pub commands: Sender<Command>,
     /// A command did not fit: look at all cells.
     pub look_at_all: AtomicBool,
+    /// End the thread.
+    pub stopping: AtomicBool,
     /// The eventfd that wakes the engine thread, and whether a wake is under way already.
     pub waker: OwnFd,
     pub wake_pending: AtomicBool,
@@ -53,6 +54,7 @@ pub struct Shared {
     pub dead: AtomicBool,
     /// `sys::forks()` of the process that started the engine.
     pub forks: u32,
+    pub thread: Mutex<Option<JoinHandle<()>>>,
     pub counters: Counters,
 }
 

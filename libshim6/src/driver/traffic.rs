@@ -4,6 +4,7 @@ use super::cell::{Cell, Sample};
 use crate::addr::FlowId;
 use crate::engine::Direction;
 use crate::time::Time;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 
 /// A cell as the engine thread follows it.
@@ -13,6 +14,8 @@ pub struct Tracked {
     pub cell: Arc<Cell>,
     /// A flow of the pair, once one is known.
     pub flow: Option<FlowId>,
+    /// Descriptors with a readiness watch for it.
+    pub watched: Vec<RawFd>,
     /// What was reported so far, and when.
     seen: Sample,
     at: Time,
@@ -34,7 +37,7 @@ pub struct Report {
 impl Tracked {
     /// Follow a cell.
     pub fn new(cell: Arc<Cell>, now: Time) -> Self {
-        Tracked { cell, flow: None, seen: Sample::default(), at: now }
+        Tracked { cell, flow: None, watched: Vec::new(), seen: Sample::default(), at: now }
     }
 
     /// What has passed since the last call, in order.

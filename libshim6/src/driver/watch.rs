@@ -1,17 +1,21 @@
 //! Readiness watches on the application's own descriptors: data of the peer that nobody reads still has to start
 //! Keepalives (RE-FB-23, RE-EX-22). Armed only while no timer of the context runs, so a flow under way costs nothing.
 
-use super::sys;
+use super::{clock, sys};
 use crate::addr::UlidPair;
+use crate::time::Time;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 
 /// Tokens of watches are descriptors above this.
 pub const TOKEN: u64 = 1 << 32;
 /// Most descriptors watched; beyond it the application's own reads are what counts.
 const MAX: usize = 4096;
+/// How often a queue that stays full counts as having received something.
+const FULL_AGAIN: Duration = Duration::from_millis(100);
 const SO_MEMINFO: i32 = 55;
 
 /// All watches of an engine. Application threads come here at close only.
@@ -27,6 +31,8 @@ struct Watch {
     armed: BTreeSet<UlidPair>,
     /// Octets that waited, and datagrams dropped, when the watch last fired.
     seen: Option<(u32, u32)>,
+    /// When it last fired.
+    at: Time,
 }
 
 impl Watches {
@@ -49,12 +55,13 @@ impl Watches {
     }
 
     /// Timers run again, or the context is gone.
-    pub fn disarm(&self, epoll: RawFd, ulids: UlidPair) {
-        if self.count.load(SeqCst) == 0 {
-            return;
-        }
-        for (fd, watch) in self.map.lock().iter_mut() {
-            if watch.armed.remove(&ulids) && watch.armed.is_empty() {
+    pub fn disarm(&self, epoll: RawFd, ulids: UlidPair, fds: &[RawFd]) {
+        let mut map = self.map.lock();
+        for fd in fds {
+            if let Some(watch) = map.get_mut(fd)
+                && watch.armed.remove(&ulids)
+                && watch.armed.is_empty()
+            {
                 set(epoll, *fd, 0);
             }
         }
@@ -65,11 +72,15 @@ impl Watches {
         let mut map = self.map.lock();
         let Some(watch) = map.get_mut(&fd) else { return Vec::new() };
         let now = waiting(fd);
-        // A queue that is full takes no more, so there is no event to come: what waits counts as new.
-        let fresh = now.is_none_or(|(octets, drops, full)| full || watch.seen != Some((octets, drops)));
+        let time = clock::now();
+        // A queue that is full takes no more, so there is no event to come: what waits counts as new, now and then.
+        let due = time.since(watch.at) >= FULL_AGAIN;
+        let fresh =
+            now.is_none_or(|(octets, drops, full)| (full && due) || watch.seen != Some((octets, drops)));
         if !fresh {
             return Vec::new(); // edge-triggered: the next arrival fires again
         }
+        watch.at = time;
         watch.seen = now.map(|(octets, drops, _)| (octets, drops));
         set(epoll, fd, 0);
         std::mem::take(&mut watch.armed).into_iter().collect()
@@ -157,7 +168,7 @@ mod tests {
         assert_eq!(events(epoll), [fd]);
         assert_eq!(w.fired(epoll, fd), [ulids(1)]);
         w.arm(epoll, ulids(1), &[fd]);
-        w.disarm(epoll, ulids(1));
+        w.disarm(epoll, ulids(1), &[fd]);
         b.send_to(b"4", to).unwrap();
         assert!(events(epoll).is_empty(), "disarmed");
     }

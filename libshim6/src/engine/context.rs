@@ -79,7 +79,8 @@ pub(super) struct Context {
     pub(super) update: Option<Update>,
     /// Nonces of the latest Update Requests acted on, newest last (S6-N-29).
     pub(super) requests: VecDeque<u32>,
-    pub(super) claim: Option<Claim>,
+    /// The latest I2 and I2bis acted on, newest last.
+    pub(super) claims: VecDeque<Claim>,
     /// Sent in I1, I2 and I2bis as Flow option.
     pub(super) flow: Option<FlowId>,
     /// Keepalive Timeout that the peer announced.
@@ -119,7 +120,7 @@ impl Context {
             exchange: None,
             update: None,
             requests: VecDeque::new(),
-            claim: None,
+            claims: VecDeque::new(),
             flow: None,
             keepalive_timeout: DEFAULT_KEEPALIVE_TIMEOUT,
             last_use: now,

@@ -10,8 +10,12 @@ use super::validator::{R1Input, Refused};
 use super::verify::{self, Preferences, Refusal};
 use crate::addr::{ContextTag, Fii, FlowId, UlidPair, is_servable};
 use crate::event::EventKind;
+use crate::rng::Rng;
 use crate::time::Time;
 use crate::wire::{I1, I2, Message, Options, R1, R2, error_code};
+
+/// I2 and I2bis that are remembered as acted on.
+const MAX_CLAIMS: usize = 4;
 
 /// An I2 or I2bis whose validator is ours.
 pub(super) struct Request<'a> {
@@ -258,14 +262,17 @@ impl Engine {
             },
         };
         let Some(ctx) = self.table.get_mut(id) else { return };
-        if ctx.claim == Some(claim) {
+        if ctx.claims.contains(&claim) {
             // A copy: the R2 was lost, or the I2 was late. An Update may have come since, so nothing is taken from it
             ctx.send_r2(now, &mut self.io, d.back(), r.initiator_nonce);
             self.settle(now, id);
             return;
         }
-        ctx.claim = Some(claim);
-        let bad = commit(ctx, offer, r.options);
+        if ctx.claims.len() >= MAX_CLAIMS {
+            ctx.claims.pop_front();
+        }
+        ctx.claims.push_back(claim);
+        let bad = commit(ctx, offer, r.options, self.io.rng.as_mut());
         if ctx.peer_tag.replace(r.tag).is_some_and(|old| old != r.tag) {
             ctx.requests.clear();
             self.io.counters.recovered += 1;
@@ -310,7 +317,7 @@ impl Engine {
                 return self.io.send_error(d, error_code::VERIFICATION_METHOD, offset);
             }
         };
-        let bad = commit(ctx, offer, &m.options);
+        let bad = commit(ctx, offer, &m.options, self.io.rng.as_mut());
         if ctx.peer_tag.replace(m.responder_tag).is_some_and(|old| old != m.responder_tag) {
             ctx.requests.clear();
         }
@@ -343,6 +350,8 @@ impl Engine {
         ctx.local.accept(ctx.local.addresses(), ctx.local.list().is_some());
         let limit = self.io.config.shim6.idle_timeout.max(super::MIN_IDLE);
         ctx.idle_check = ctx.last_use.max(now) + limit;
+        // The peer's list may be another one now, and REAP probes at once if it was exploring
+        ctx.update_candidates(now, &mut self.io);
         ctx.reap.resume(&mut self.io.env(now));
         if by_r2 {
             ctx.reap.established_by_r2(&mut self.io.env(now));
@@ -371,13 +380,18 @@ impl Engine {
 
 /// Record a verified offer and the Keepalive Timeout. Preferences that do not fit are ignored and reported (S6-N-30):
 /// the code and offset of the Error.
-fn commit(ctx: &mut Context, offer: verify::Offer, options: &Options) -> Option<(u8, usize)> {
+fn commit(
+    ctx: &mut Context,
+    offer: verify::Offer,
+    options: &Options,
+    rng: &mut dyn Rng,
+) -> Option<(u8, usize)> {
     let bad = match offer.preferences {
         Preferences::Absent | Preferences::Fit(_) => None,
         Preferences::Generation { offset } => Some((error_code::GENERATION, offset)),
         Preferences::Count { offset } => Some((error_code::LOCATOR_COUNT, offset)),
     };
-    offer.commit(&mut ctx.peer);
+    offer.commit(&mut ctx.peer, rng);
     if let Some(seconds) = options.keepalive_timeout {
         ctx.announce(seconds);
     }

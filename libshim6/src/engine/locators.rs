@@ -1,7 +1,7 @@
 //! Ls(local) and Ls(peer) of a context (RFC 5533 section 6.1).
 
 use super::io::{LocalLocator, LocatorInfo};
-use super::pairs::{LocalCandidate, PeerCandidate};
+use super::pairs::{LocalCandidate, PeerCandidate, draw_weights};
 use crate::crypto::Pds;
 use crate::identity::{Identity, IdentityKind};
 use crate::rng::Rng;
@@ -283,6 +283,8 @@ pub(super) struct PeerLocator {
     /// Return routability was shown by a Probe (S6-6-2).
     pub(super) probed: bool,
     pub(super) preference: Preference,
+    /// Priority after the draw by weight.
+    rank: u8,
 }
 
 /// Ls(peer).
@@ -298,7 +300,8 @@ pub(super) struct PeerSet {
 impl PeerSet {
     /// {ULID(peer)}, as before any list (S6-N-22).
     pub(super) fn new(ulid: Ipv6Addr) -> PeerSet {
-        let only = PeerLocator { addr: ulid, method: 0, probed: false, preference: Preference::default() };
+        let only =
+            PeerLocator { addr: ulid, method: 0, probed: false, preference: Preference::default(), rank: 0 };
         PeerSet { ulid, locators: vec![only], generation: None, pds: None }
     }
 
@@ -312,16 +315,31 @@ impl PeerSet {
                 method: *method,
                 probed: probed(addr),
                 preference: Preference::default(),
+                rank: 0,
             })
             .collect();
         self.locators = next;
         self.generation = Some(generation);
     }
 
-    /// Preferences for the list in force; the caller has checked their number.
-    pub(super) fn prefer(&mut self, elements: &[Preference]) {
+    /// Preferences for the list in force; the caller has checked their number. Weights are drawn once, here, so that the
+    /// order stays the same until the next preferences (S6-5.15.3-6).
+    pub(super) fn prefer(&mut self, elements: &[Preference], rng: &mut dyn Rng) {
         for (locator, element) in self.locators.iter_mut().zip(elements) {
             locator.preference = *element;
+            locator.rank = element.priority.unwrap_or(0);
+        }
+        let candidate = |l: &PeerLocator| PeerCandidate {
+            addr: l.addr,
+            verified: true,
+            broken: false,
+            priority: l.rank,
+            weight: l.preference.weight.unwrap_or(0),
+        };
+        let mut drawn: Vec<PeerCandidate> = self.locators.iter().map(candidate).collect();
+        draw_weights(rng, &mut drawn);
+        for (locator, drawn) in self.locators.iter_mut().zip(drawn) {
+            locator.rank = drawn.priority;
         }
     }
 
@@ -371,7 +389,7 @@ impl PeerSet {
                     addr: l.addr,
                     verified: true,
                     broken: l.preference.flags & preference_flag::BROKEN != 0,
-                    priority: l.preference.priority.unwrap_or(0),
+                    priority: l.rank,
                     weight: l.preference.weight.unwrap_or(0),
                 });
             }

@@ -48,7 +48,7 @@ use crate::rng::Rng;
 use crate::time::Time;
 use crate::wire::{ErrorMessage, Message, ReapState};
 use limit::Limiter;
-use reap::Env;
+use reap::{Env, ReapCounters};
 use std::collections::{BTreeSet, VecDeque};
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -304,8 +304,10 @@ impl Engine {
             if ctx.update.as_ref().is_some_and(|u| u.deadline <= now) {
                 ctx.send_update(now, &mut self.io);
             }
-            // A slow reader is no dead path (RE-FB-23)
-            if ctx.reap.send_timer_due(now) && self.io.host.has_unread(ctx.ulids) {
+            // A slow reader is no dead path, and its peer needs Keepalives all the same (RE-FB-23)
+            let look = ctx.reap.send_timer_due(now)
+                || (ctx.sample_at.is_some_and(|t| t <= now) && !ctx.reap.keepalive_timer_running());
+            if look && self.io.host.has_unread(ctx.ulids) {
                 ctx.last_use = ctx.last_use.max(now);
                 ctx.reap.payload_received(&mut self.io.env(now));
             }
@@ -371,6 +373,11 @@ impl Engine {
     /// The context by which payload of this pair is sent.
     pub fn context(&self, ulids: UlidPair) -> Option<ContextInfo> {
         self.sending_instance(ulids).map(context::Context::info)
+    }
+
+    /// What REAP counted for that context (RE-OP-05).
+    pub fn reap_counters(&self, ulids: UlidPair) -> Option<ReapCounters> {
+        self.sending_instance(ulids).map(|ctx| ctx.reap.counters())
     }
 
     /// All contexts, oldest first.

@@ -107,7 +107,7 @@ impl Engine {
         ctx.reap.pause();
         ctx.peer_tag = None;
         ctx.update = None;
-        ctx.claim = None;
+        ctx.claims.clear();
         ctx.requests.clear();
         ctx.exchange = Some(Exchange::new(self.io.rng.u32(), pair, now));
         ctx.send_i1(now, &mut self.io);

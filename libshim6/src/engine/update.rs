@@ -176,7 +176,7 @@ impl Engine {
                 }
             }
             let news = offer.list.is_some() || offer.preferences != Preferences::Absent;
-            offer.commit(&mut ctx.peer);
+            offer.commit(&mut ctx.peer, self.io.rng.as_mut());
             if ctx.requests.len() >= MAX_REQUESTS {
                 ctx.requests.pop_front();
             }
@@ -191,14 +191,15 @@ impl Engine {
         }
         let established = ctx.established();
         if established {
+            // Before the packet counts as heard: an answer to it must not probe what the peer has just withdrawn
+            if !seen {
+                ctx.update_candidates(now, &mut self.io);
+            }
             ctx.reap.payload_received(&mut self.io.env(now));
         }
         self.io.send(back, &ack);
         if established {
             ctx.reap.payload_sent(&mut self.io.env(now));
-            if !seen {
-                ctx.update_candidates(now, &mut self.io);
-            }
         }
         if !seen {
             self.look_for_confusion(now, id);

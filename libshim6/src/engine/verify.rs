@@ -4,6 +4,7 @@
 use super::locators::PeerSet;
 use crate::addr::is_servable;
 use crate::crypto::{Pds, verify_cga, verify_hba, verify_signature};
+use crate::rng::Rng;
 use crate::wire::{Options, Preference, method};
 use std::net::Ipv6Addr;
 
@@ -126,7 +127,7 @@ impl Offer {
     }
 
     /// Record everything. A message without list leaves the list as it is (S6-N-6).
-    pub(super) fn commit(self, peer: &mut PeerSet) {
+    pub(super) fn commit(self, peer: &mut PeerSet, rng: &mut dyn Rng) {
         // The PDS that a kept list was verified with stays with it
         if let Some(pds) = self.pds
             && (self.list.is_some() || peer.pds().is_none())
@@ -137,7 +138,7 @@ impl Offer {
             peer.replace(generation, &list);
         }
         if let Preferences::Fit(elements) = &self.preferences {
-            peer.prefer(elements);
+            peer.prefer(elements, rng);
         }
     }
 }

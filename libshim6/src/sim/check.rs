@@ -1,23 +1,29 @@
 //! What must hold after every event.
 
 use super::host::Host;
-use crate::addr::{ContextTag, LocatorPair};
+use crate::addr::{ContextTag, LocatorPair, UlidPair};
 use crate::engine::{ContextInfo, ContextState};
 use crate::wire::{self, Message, Packet};
 use std::collections::{HashMap, HashSet};
+use std::net::Ipv6Addr;
 
-/// Request Nonces of Update Requests, by host and CT(peer).
+/// What was seen so far.
 #[derive(Default)]
-pub(super) struct Updates {
+pub(super) struct Books {
+    /// Peer locators that passed return routability, by host and ULID pair.
+    probed: HashSet<(usize, UlidPair, Ipv6Addr)>,
+    /// Request Nonces of Update Requests, by host and CT(peer).
     current: HashMap<(usize, ContextTag), u32>,
     abandoned: HashSet<(usize, ContextTag, u32)>,
 }
 
 /// S6-7.15-7: no two ESTABLISHED contexts with one CT(peer) and overlapping Ls(peer); one context per ULID pair and FII.
-pub(super) fn contexts(seed: u64, host: &Host) {
+pub(super) fn contexts(seed: u64, h: usize, host: &Host, books: &mut Books) {
     let Some(engine) = host.engine() else { return };
     let all: Vec<ContextInfo> = engine.contexts().collect();
     for (i, a) in all.iter().enumerate() {
+        let probed = a.peer.iter().filter(|l| l.probed && l.verified).map(|l| (h, a.ulids, l.addr));
+        books.probed.extend(probed);
         for b in &all[..i] {
             assert!((a.ulids, a.fii) != (b.ulids, b.fii), "seed {seed}: two contexts for {}", a.ulids);
             assert_ne!(a.local_tag, b.local_tag, "seed {seed}: a tag twice");
@@ -28,10 +34,10 @@ pub(super) fn contexts(seed: u64, host: &Host) {
     }
 }
 
-/// RE-RP-14: payload goes to a verified locator only, and to another than the ULID only after a probe.
-pub(super) fn destination(seed: u64, c: &ContextInfo) {
-    let locator = c.peer.iter().find(|l| l.addr == c.current.peer);
-    let good = c.current.peer == c.ulids.peer || locator.is_some_and(|l| l.verified && l.probed);
+/// RE-RP-14: payload goes to another locator than the ULID only after verification and a probe. The peer may have
+/// withdrawn it since: payload stays until another pair is confirmed (RE-SM-30).
+pub(super) fn destination(seed: u64, h: usize, c: &ContextInfo, books: &Books) {
+    let good = c.current.peer == c.ulids.peer || books.probed.contains(&(h, c.ulids, c.current.peer));
     assert!(good, "seed {seed}: payload of {} to {}", c.ulids, c.current.peer);
 }
 
@@ -40,7 +46,7 @@ pub(super) fn transmit(
     seed: u64,
     h: usize,
     host: &Host,
-    updates: &mut Updates,
+    books: &mut Books,
     locators: LocatorPair,
     data: &[u8],
 ) -> Message {
@@ -59,8 +65,9 @@ pub(super) fn transmit(
             let context = of(tag);
             let established = context.as_ref().is_some_and(|c| c.state == ContextState::Established);
             assert!(established, "seed {seed}: {message:?} without a context");
+            // What answers on the current pair may go to a locator that the peer has just withdrawn
             let known = context.is_some_and(|c| {
-                c.peer.iter().any(|l| l.addr == locators.peer && l.verified) || locators.peer == c.ulids.peer
+                c.peer.iter().any(|l| l.addr == locators.peer && l.verified) || locators == c.current
             });
             assert!(known, "seed {seed}: RE-PS-14 {locators}");
         }
@@ -76,12 +83,11 @@ pub(super) fn transmit(
         Message::UpdateRequest(u) => {
             let key = (h, u.receiver_tag);
             assert!(
-                !updates.abandoned.contains(&(h, u.receiver_tag, u.request_nonce)),
+                !books.abandoned.contains(&(h, u.receiver_tag, u.request_nonce)),
                 "seed {seed}: two Update Requests outstanding"
             );
-            if let Some(old) = updates.current.insert(key, u.request_nonce).filter(|o| *o != u.request_nonce)
-            {
-                updates.abandoned.insert((h, u.receiver_tag, old));
+            if let Some(old) = books.current.insert(key, u.request_nonce).filter(|o| *o != u.request_nonce) {
+                books.abandoned.insert((h, u.receiver_tag, old));
             }
         }
         _ => {}

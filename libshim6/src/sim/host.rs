@@ -115,6 +115,8 @@ impl Host {
         self.present = (0..self.spec.locators.len()).map(present).collect();
         let locators = self.locators();
         if let Some(e) = &mut self.engine {
+            // What came before the change is no sign of life after it
+            self.cells.iter_mut().for_each(|(ulids, cell)| cell.tell(now, e, *ulids));
             e.set_local_locators(now, locators);
         }
     }

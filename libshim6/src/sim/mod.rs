@@ -23,11 +23,11 @@ use crate::crypto::HbaSet;
 use crate::engine::{ContextInfo, ContextState, Datagram, Engine, IcmpKind, LocalLocator, Transmit};
 use crate::event::Event;
 use crate::identity::Identity;
-use crate::rng::SeededRng;
+use crate::rng::{Rng, SeededRng};
 use crate::time::Time;
-use crate::wire;
+use crate::wire::{self, Message};
 use app::Running;
-use check::Updates;
+use check::Books;
 use host::Host;
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
@@ -43,8 +43,23 @@ pub struct Sent {
     pub host: usize,
     /// Source and destination.
     pub locators: LocatorPair,
+    /// The message, from the shim header on.
+    pub data: Vec<u8>,
+}
+
+impl Sent {
     /// Shim6 message type.
-    pub ty: u8,
+    pub fn ty(&self) -> u8 {
+        self.data[2]
+    }
+
+    /// The message.
+    pub fn message(&self) -> Option<Message> {
+        match wire::parse(&self.data) {
+            Ok(wire::Packet::Control(m)) => Some(m),
+            _ => None,
+        }
+    }
 }
 
 /// What is under way.
@@ -74,13 +89,15 @@ pub struct World {
     pub net: Network,
     /// Control messages in the order of sending, lost ones too.
     pub log: Vec<Sent>,
+    /// Print every control message and event to standard error.
+    pub trace: bool,
     hosts: Vec<Host>,
     flows: Vec<Running>,
     queue: BTreeMap<(Time, u64), Ev>,
     serial: u64,
     seed: u64,
     rng: SeededRng,
-    updates: Updates,
+    books: Books,
 }
 
 impl World {
@@ -96,7 +113,8 @@ impl World {
             serial: 0,
             seed,
             rng: SeededRng::new(seed ^ 0x5eed_5eed),
-            updates: Updates::default(),
+            books: Books::default(),
+            trace: false,
         }
     }
 
@@ -196,7 +214,7 @@ impl World {
         let packet = match active {
             None => Packet::Plain(data),
             Some(c) => {
-                check::destination(self.seed, &c);
+                check::destination(self.seed, h, &c, &self.books);
                 let tag = c.peer_tag.expect("an active context has CT(peer)");
                 Packet::Shim([&wire::emit_payload_header(tag, 17)[..], &data].concat())
             }
@@ -280,21 +298,40 @@ impl World {
     fn drain(&mut self, h: usize) {
         loop {
             let now = self.now;
+            let seen = self.hosts[h].events.len();
             self.hosts[h].settle(now);
+            if self.trace {
+                let new = &self.hosts[h].events[seen..];
+                new.iter().for_each(|e| eprintln!("{:9.3} host {h}: {:?}", now.0 as f64 / 1e9, e.kind));
+            }
             let Some(Transmit { locators, data }) =
                 self.hosts[h].engine_mut().and_then(Engine::poll_transmit)
             else {
                 break;
             };
-            let message = check::transmit(self.seed, h, &self.hosts[h], &mut self.updates, locators, &data);
-            self.log.push(Sent { at: now, host: h, locators, ty: data[2] });
+            let message = check::transmit(self.seed, h, &self.hosts[h], &mut self.books, locators, &data);
+            self.log.push(Sent { at: now, host: h, locators, data: data.clone() });
+            if self.trace {
+                self.print(h, locators, &message);
+            }
             if self.hosts[h].has(locators.local) {
                 self.transmit(locators, Packet::Shim(data));
             } else {
                 self.hosts[h].refuse(now, &message, locators);
             }
         }
-        check::contexts(self.seed, &self.hosts[h]);
+        check::contexts(self.seed, h, &self.hosts[h], &mut self.books);
+    }
+
+    fn print(&self, h: usize, locators: LocatorPair, message: &Message) {
+        let sta = if let Message::Probe(p) = message {
+            format!(" {:?}, {} sent, {} received", p.state, p.sent.len(), p.received.len())
+        } else {
+            String::new()
+        };
+        let fate = if self.net.get(locators).up { "" } else { " (into a hole)" };
+        let at = self.now.0 as f64 / 1e9;
+        eprintln!("{at:9.3} host {h}: {} {locators}{sta}{fate}", message.name());
     }
 
     /// The addresses of a host that are there from now on; the others are gone, as after `ip link set down`.
@@ -306,9 +343,7 @@ impl World {
 
     /// A host loses all its state, as at a restart of the process.
     pub fn restart(&mut self, host: usize) {
-        self.seed = self.seed.wrapping_add(0x1_0000_0000);
-        let seed = self.seed.wrapping_mul(31).wrapping_add(host as u64);
-        let now = self.now;
+        let (now, seed) = (self.now, self.rng.u64());
         self.hosts[host].restart(now, seed);
         self.drain(host);
     }
@@ -367,6 +402,11 @@ impl World {
     pub fn reset_silence(&mut self, flow: usize) {
         let now = self.now;
         self.flows[flow].reset_silence(now);
+    }
+
+    /// The ULID pair of a flow as one of its sides sees it.
+    pub fn ulids(&self, flow: usize, side: usize) -> UlidPair {
+        self.flows[flow].flow.ulids(side)
     }
 
     /// The context of a flow as one of its sides has it.

@@ -1,1 +1,34 @@
-//! socket
+//! The socket layer: which descriptors are shim sockets, what the shim knows about each, and the socket calls as an
+//! interposer needs them.
+//!
+//! In come the calls of the application (from `shim6-preload`, one function of [`ops`] per libc name) and the questions
+//! of the engine thread ([`host`]); out go the real libc functions ([`real`]) and calls into the driver ([`backend`]).
+//! Every operation answers `Err(Bypass)` where the plain call is to be made. Rules that hold throughout:
+//!
+//! - An untracked descriptor costs one or two atomic loads ([`table`]).
+//! - The healthy path of a connected socket takes no lock and allocates nothing; nothing at all is logged there.
+//! - Whatever takes a lock or allocates runs inside [`guard::slow`], which a signal handler that interrupts it can
+//!   detect: the handler's own call then bypasses the shim instead of waiting for itself.
+//! - `errno` is what the kernel's answer to the application's call made it.
+
+pub mod backend;
+mod cmsg;
+mod detach;
+pub mod guard;
+pub mod host;
+pub mod ops;
+mod peers;
+mod ports;
+pub mod real;
+mod registry;
+mod shimopt;
+mod state;
+mod sys;
+pub mod table;
+
+/// The shim does not take this call: make the plain one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bypass;
+
+/// What an operation answers: the value that the application gets (`errno` is set), or that the plain call is due.
+pub type Outcome<T> = Result<T, Bypass>;

@@ -1,6 +1,10 @@
 //! The demo: real programs lose a path, with and without the shim.
 
+// The lint keeps threads out of the engine; this is a program.
+#![allow(clippy::disallowed_methods)]
+
 use clap::Parser;
+use nix::sys::signal::{SigSet, Signal};
 use shim6_lab::programs::{self, Program, Shim};
 use shim6_lab::scenario::Failure;
 use shim6_lab::{Result, demo, privilege};
@@ -50,10 +54,24 @@ fn main() -> ExitCode {
     }
 }
 
+/// Namespaces and programs end with this process anyway; files do not.
+fn tidy_up_when_interrupted(scratch: PathBuf) -> Result<()> {
+    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+    signals.thread_block().map_err(std::io::Error::from)?;
+    std::thread::spawn(move || {
+        if let Ok(signal) = signals.wait() {
+            let _ = std::fs::remove_dir_all(scratch);
+            std::process::exit(128 + signal as i32);
+        }
+    });
+    Ok(())
+}
+
 fn show(options: &Options) -> Result<ExitCode> {
     let scratch = tempfile::Builder::new().prefix("shim6-demo-").tempdir()?;
     let directory = options.keep.clone().unwrap_or_else(|| scratch.path().to_owned());
     std::fs::create_dir_all(&directory)?;
+    tidy_up_when_interrupted(scratch.path().to_owned())?;
     programs::c_program()?;
     let wanted =
         |name: &str, filter: &Option<String>| filter.as_deref().is_none_or(|part| name.contains(part));

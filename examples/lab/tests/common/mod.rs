@@ -68,6 +68,19 @@ impl Bench {
     }
 }
 
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let files = std::fs::read_dir(self.scratch.path()).into_iter().flatten().flatten();
+            for path in
+                files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|e| e == "log"))
+            {
+                eprintln!("{}:\n{}", path.display(), std::fs::read_to_string(&path).unwrap_or_default());
+            }
+        }
+    }
+}
+
 /// A command line with further options, separated by spaces.
 pub fn with(mut program: Vec<String>, options: &str) -> Vec<String> {
     program.extend(options.split_whitespace().map(str::to_owned));

@@ -288,7 +288,8 @@ class Attacks(Echoes):
         self.fire(good, source=self.own[1])
         self.quiet([PROBE], "a Probe in answer to a malformed one", before)
         # A liar with the right tag and address: it claims to have heard probes that were never sent.
-        lies = [Block(self.subject[i], a, self.rng.getrandbits(32)) for i in (0, 1) for a in (*self.own, self.plain)]
+        lies = [Block(self.subject[i], a, self.rng.getrandbits(32)) for i in (0, 1) for a in (*self.own, self.plain)
+                if (i, a) != (0, self.ulid)]
         before = len(self.trace)
         self.fire(Message(PROBE, {"tag": c.peer_tag, "sta": 2, "received": lies,
                                   "sent": [Block(self.ulid, self.peer, 0x4321)]}))

@@ -83,15 +83,6 @@ class Echoes(Scenario):
         self.claim((context is None) == ulids, f"the answer on {what} came {'with' if ulids else 'without'} the header")
         return start
 
-    def check_reports(self, since):
-        """Each received block in its Probes is a block that we sent, octet by octet; its own nonces never repeat."""
-        ours = [s.message.sent[0] for s in self.trace if s.out and s.message and s.message.type == PROBE]
-        for s in self.got(PROBE, since=since):
-            for block in s.message.received:
-                self.claim(block in ours, f"reports a probe that we never sent: {block}", s)
-        nonces = [s.message.sent[0].nonce for s in self.got(PROBE)]
-        self.claim(len(set(nonces)) == len(nonces), "a probe nonce used twice")
-
 
 class Initiator(Echoes):
     def run(self):
@@ -131,6 +122,35 @@ class Initiator(Echoes):
             self.claim(self.echo(40 + i) is None, "extension header although back on the ULIDs (11.1)")
         self.claim(not self.payload(since=quiet), "extension header although back on the ULIDs (11.1)")
         self.say("back on path 1")
+        self.termination()
+        self.disjoint()
+
+    def termination(self):
+        """A Probe Operational is the last word: nothing answers it (RFC 5534 6.9)."""
+        start = len(self.trace)
+        self.context.reap._probe(self.context.pair)
+        self.run_for(0.5)
+        self.claim(not self.got(PROBE, since=start), "a Probe in answer to a Probe Operational (6.9)")
+
+    def disjoint(self):
+        """Ours arrive on path 2 only, its own on path 1 only: each side ends on what the other reported (4.2)."""
+        own, c = self.endpoint.addresses(), self.context
+        there, back = (own[1], self.subject[1]), (own[0], self.subject[0])
+        self.dead = set()
+        self.endpoint.sends = lambda o, other: (o, other) == there
+        self.endpoint.accepts = lambda seen: (seen.destination, seen.source) == back
+        start = len(self.trace)
+        c.reap.explore(time.monotonic())
+        self.run_until(lambda: c.pair == there and c.reap.state == packet.OPERATIONAL, 5, "our move to path 2, one way")
+        self.check_reports(start)
+        for i in range(10):
+            self.claim(self.echo(40 + i, seconds=3, tries=10 if i == 0 else 1) is None, "not on the pair that works")
+        quiet = len(self.trace)
+        for _ in range(10):
+            self.run_for(0.1)
+            self.echo()
+        self.claim(not self.got(PROBE, since=quiet), "probes although both sides are Operational")
+        self.say("one way on path 2, the other on path 1")
 
     def keepalives(self):
         """One-way traffic: a Keepalive at least every half of the timeout that we announced (RFC 5534 4.1, 6.1)."""

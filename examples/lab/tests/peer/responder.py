@@ -81,10 +81,11 @@ class Answers(Scenario):
         first = next((s for s in probes if s.message.sta == packet.EXPLORING), None)
         self.claim(first is not None, "no Probe Exploring")
         waited = first.time - gone
-        self.claim(SEND_TIMEOUT - 0.2 <= waited <= SEND_TIMEOUT * 1.1 + 0.2, f"explores after {waited:.3f} s")
+        self.claim(SEND_TIMEOUT - 0.2 <= waited <= SEND_TIMEOUT * 1.1 + 0.5, f"explores after {waited:.3f} s")
         self.claim((first.source, first.destination) == (self.subject[dead], own[dead]),
                    "the first Probe is not on the current pair (Appendix A)", first)
         self.check_gaps(probes)
+        self.check_reports(start)
         for s in self.payload(since=start):
             if not s.dropped and s.time > self.reports[-1][0]:
                 self.claim((s.source, s.destination) == (self.subject[live], own[live]), "payload on another pair", s)
@@ -125,6 +126,7 @@ class Responder(Answers):
         self.lose_path(0, 1, "path 1 silent")
         self.lose_path(1, 0, "path 2 silent, path 1 back")
         self.one_way()
+        self.outage()
 
     def check_i1(self, seen):
         m = seen.message
@@ -142,23 +144,46 @@ class Responder(Answers):
         self.check_locators(seen)
 
     def one_way(self):
-        """Our packets on path 1 get lost, the client's arrive: it must move all the same."""
+        """Ours arrive on path 2 only, the client's on path 1 only: answers must be there again all the same."""
         start, gone = len(self.trace), time.monotonic()
         before = self.reports[-1]
-        self.endpoint.sends = lambda own, other: own != self.ulid and self.alive(own, other)
-        self.dead = set()
+        own, self.dead = self.endpoint.addresses(), set()
+        self.endpoint.sends = lambda o, other: (o, other) == (own[1], self.subject[1])
+        self.endpoint.accepts = lambda seen: (seen.destination, seen.source) == (own[0], self.subject[0])
         self.run_until(lambda: self.reports[-1][2] > before[2] + 5 and time.monotonic() > gone + 0.5, LIMIT + 2,
                        "answers after the loss of our direction of path 1")
         self.run_for(0.3)
         self.claim(self.reports[-1][3] <= LIMIT, f"one way lost: {self.reports[-1][3]} s of silence")
         self.claim(self.got(PROBE, since=start), "no Probe")
-        own = self.endpoint.addresses()
-        self.claim(self.context().pair[0] == own[1], "we still send on path 1")
+        self.claim(self.context().pair == (own[1], self.subject[1]), "we do not send on path 2")
+        self.check_reports(start)
         answered, quiet = self.reports[-1][2], len(self.trace)
         self.run_for(1.5)
         self.claim(self.reports[-1][2] >= answered + 15, "answers stop again")
         self.claim(not self.got(PROBE, since=quiet), "probes although both sides are Operational")
         self.say(f"one way of path 1 lost: answers again after {self.reports[-1][3]:.3f} s")
+
+    def outage(self):
+        """Nothing works for a while: all pairs are tried, ever more slowly (RFC 5534 4.3, jitter of 20 %)."""
+        self.endpoint.sends, self.endpoint.accepts = self.alive, self.accepts
+        self.dead, start = {0, 1}, len(self.trace)
+        self.run_for(SEND_TIMEOUT + 4.0)
+        probes = [s for s in self.got(PROBE, since=start) if s.message.sta == packet.EXPLORING]
+        self.claim(all(s.message.sta == packet.EXPLORING for s in self.got(PROBE, since=start)), "hears what is not there")
+        first = {(s.source, s.destination) for s in probes[:4]}
+        self.claim(len(first) == 4, f"{len(first)} of 4 pairs in the first 4 probes")
+        gaps = [b.time - a.time for a, b in zip(probes, probes[1:])]
+        nominal = [0.1, 0.1, 0.1, 0.2, 0.4, 0.8, 1.6]
+        self.claim(len(gaps) >= 6, f"{len(gaps) + 1} probes")
+        for gap, about in zip(gaps, nominal):
+            self.claim(0.78 * about - 0.03 <= gap <= 1.22 * about + 0.25, f"gaps {gaps}, nominal {nominal}")
+        for s in probes:
+            blocks = s.message.sent
+            self.claim(all(b.source in self.subject for b in blocks), "sent probes that are not its own", s)
+        before, self.dead = self.reports[-1][2], set()
+        self.run_until(lambda: self.reports[-1][2] > before + 5, 5, "answers after the outage")
+        self.run_for(1.0)
+        self.say(f"outage over; probes {', '.join(f'{g:.2f}' for g in gaps)} s apart")
 
 
 if __name__ == "__main__":

@@ -27,10 +27,11 @@ impl Reap {
         }
     }
 
-    /// Length of the Send Timer: never below the value announced (RE-C-10). A pair that is no candidate any more
-    /// cannot carry an answer, so nothing is waited for.
+    /// Length of the Send Timer: never below the value announced (RE-C-10). In Operational on a pair that is no candidate
+    /// any more no answer can come, so none is waited for.
     fn send_deadline(&mut self, env: &mut Env) -> Time {
-        if !self.candidates.contains(self.current) && !self.candidates.pairs.is_empty() {
+        let gone = !self.candidates.contains(self.current) && !self.candidates.pairs.is_empty();
+        if gone && self.state == ReapState::Operational {
             return env.now;
         }
         let t = env.config.send_timeout.max(Duration::from_millis(1));
@@ -184,17 +185,21 @@ impl Reap {
                     self.restart_series();
                     self.scheduled_probe_on(env, Some(arrived_on));
                 } else {
-                    self.reactive_probe(env, arrived_on);
+                    self.reactive_probe(env, [arrived_on, self.current]);
                 }
             }
             ReapState::InboundOk => {
                 self.records.record_received(env.now, first, arrived_on, &self.candidates);
                 self.choose(&reported);
                 self.stop_keepalive();
-                self.restart_send(env);
                 let ended = self.become_operational(env.now, &reported);
-                let pair = if reported.contains(&arrived_on) { arrived_on } else { self.current };
-                self.send_probe(env, pair);
+                self.restart_send(env);
+                // RE-RP-11
+                if reported.contains(&arrived_on) {
+                    self.send_probe(env, arrived_on);
+                } else {
+                    self.reactive_probe(env, [self.current, arrived_on]);
+                }
                 self.actions.extend(ended);
             }
             ReapState::Operational => {
@@ -314,9 +319,9 @@ impl Reap {
         }
     }
 
-    /// An answer that changes no state: outside schedule and order (RE-PS-12).
-    fn reactive_probe(&mut self, env: &mut Env, arrived_on: LocatorPair) {
-        let back = [arrived_on, self.current].into_iter().find(|p| self.candidates.contains(*p));
+    /// An answer outside schedule and order (RE-PS-12), on the first of the wanted pairs that may be probed (RE-PS-14).
+    fn reactive_probe(&mut self, env: &mut Env, wanted: [LocatorPair; 2]) {
+        let back = wanted.into_iter().find(|p| self.candidates.contains(*p));
         if let Some(pair) = back.or_else(|| self.candidates.pairs.first().copied()) {
             self.send_probe(env, pair);
         }

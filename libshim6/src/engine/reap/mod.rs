@@ -241,7 +241,7 @@ impl Reap {
                 self.start_keepalive(env);
             }
             // RE-SM-02; told late, it may have come before the silence that started the exploration
-            ReapState::Exploring if env.now < self.entered_exploring => {}
+            ReapState::Exploring if env.now <= self.entered_exploring => {}
             ReapState::Exploring => self.hear_while_exploring(env),
             // RE-SM-03
             ReapState::InboundOk => self.timers.stop(Timer::Send),

@@ -152,6 +152,8 @@ pub(super) struct World {
     pub(super) log: Vec<Sent>,
     /// `false`: the message is lost.
     pub(super) pass: Filter,
+    /// Delays of 1 to 200 ms, and one in ten messages twice.
+    pub(super) shuffle: Option<SeededRng>,
 }
 
 pub(super) fn plain(a: &str, ifindex: u32) -> LocalLocator {
@@ -200,6 +202,7 @@ impl World {
             queue: Vec::new(),
             log: Vec::new(),
             pass: Box::new(|_| true),
+            shuffle: None,
         }
     }
 
@@ -246,8 +249,18 @@ impl World {
                 let sent = Sent { at: self.now, host: i, pair: locators, data };
                 let present = host.addrs.iter().any(|a| a.addr == locators.local);
                 self.log.push(sent.clone());
-                if (self.pass)(&sent) && present {
-                    self.queue.push((self.now + LATENCY, sent));
+                if !(self.pass)(&sent) || !present {
+                    continue;
+                }
+                let copies = match &mut self.shuffle {
+                    None => vec![LATENCY],
+                    Some(rng) => {
+                        let n = 1 + usize::from(rng.below(10) == 0);
+                        (0..n).map(|_| ms(1 + rng.below(200) as u64)).collect()
+                    }
+                };
+                for delay in copies {
+                    self.queue.push((self.now + delay, sent.clone()));
                 }
             }
             while let Some(e) = host.engine.poll_event() {
@@ -327,6 +340,13 @@ impl World {
         let (there, back) = (self.ulids(from, to), self.ulids(to, from));
         self.hosts[from].engine.payload(self.now, there, Direction::Sent, packets, packets * bytes, None);
         self.hosts[to].engine.payload(self.now, back, Direction::Received, packets, packets * bytes, None);
+        self.flush();
+    }
+
+    /// The same, but nothing arrives.
+    pub(super) fn traffic_lost(&mut self, from: usize, to: usize, packets: u64, bytes: u64) {
+        let there = self.ulids(from, to);
+        self.hosts[from].engine.payload(self.now, there, Direction::Sent, packets, packets * bytes, None);
         self.flush();
     }
 

@@ -51,7 +51,7 @@ fn no_message_without_its_validator() {
     }
 }
 
-// S6-5.6-5, S6-5.10-4
+// S6-5.6-5
 #[test]
 fn no_list_without_its_pds() {
     let bare = Options { locators: list(2, method::HBA), ..Options::default() };
@@ -79,7 +79,7 @@ fn no_cga_locator_without_signature() {
     }
 }
 
-// S6-5.1-2, S6-5.1-3: the lengths tell how many locators fit, and one more is refused.
+// S6-5.1-2: the lengths tell how many locators fit, and one more is refused.
 #[test]
 fn largest_messages() {
     let proof = Options { pds: Some(vec![1; 200]), signature: Some(vec![2; 128]), ..Options::default() };
@@ -161,7 +161,7 @@ fn unknown_flags_are_not_sent() {
     assert_eq!(update.emit().unwrap()[16..26], [0, 6, 0, 6, 0, 0, 0, 1, 1, 3]);
 }
 
-// RE-PR-04, RE-PR-19, RE-PR-26
+// RE-PR-26
 #[test]
 fn probe_blocks() {
     let block = ProbeBlock { source: net(1), destination: net(2), nonce: 3, data: 4 };

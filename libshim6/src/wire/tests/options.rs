@@ -42,7 +42,7 @@ fn locator_list_lengths() {
     }
 }
 
-// S6-5.15-5, S6-5.15-7, S6-5.15-8, S6-5.15-9, S6-12.3-6, S6-N-4, RE-KA-06, RE-KA-07
+// S6-5.15-5, S6-5.15-7, S6-5.15-9, S6-12.3-6, S6-N-4, RE-KA-06
 #[test]
 fn unknown_options_go_by_their_c_bit() {
     for message in smallest() {
@@ -152,7 +152,7 @@ fn duplicates() {
     assert_eq!(i1_with(&[unknown.clone(), unknown].concat()), Ok(Options::default()));
 }
 
-// S6-N-34, S6-N-40, S6-5.15.6-3
+// S6-N-34
 #[test]
 fn fixed_lengths() {
     for length in (0..60).filter(|&l| l != 36) {
@@ -163,7 +163,7 @@ fn fixed_lengths() {
     }
 }
 
-// S6-5.15.2-2, S6-N-36
+// S6-5.15.2-2
 #[test]
 fn locator_list_length() {
     let mut contents = vec![0, 0, 0, 9, 2, 1, 77, 0, 0, 0, 0, 0];

@@ -33,7 +33,7 @@ fn reserved(message: &Message) -> Vec<(usize, u8)> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    // S6-5.15-2, S6-5.3-1, S6-5.1-2, S6-5.6-2
+    // S6-5.15-2, S6-5.3-1, S6-5.1-2
     #[test]
     fn round_trip(message in message()) {
         let encoded = message.emit().unwrap();

@@ -47,7 +47,7 @@ fn the_quote_is_cut_to_the_minimum_mtu() {
     }
 }
 
-// S6-12.4-6: a peer may quote the headers that stood in front of the shim header.
+// A peer may quote the headers that stood in front of the shim header.
 #[test]
 fn headers_before_the_shim_header_are_stepped_over() {
     let shim = smallest()[8].emit().unwrap();

@@ -79,6 +79,15 @@ class Scenario(Host):
         self.claim(all(m == packet.HBA for _, m in offered), "a verification method other than HBA", seen)
         self.claim({a for a, _ in offered} == set(self.subject), "the list is not the host's HBA set", seen)
 
+    def check_reports(self, since):
+        """Each received block in its Probes is a block that we sent, octet by octet; its own nonces never repeat."""
+        ours = [s.message.sent[0] for s in self.trace if s.out and s.message and s.message.type == packet.PROBE]
+        for s in self.got(packet.PROBE, since=since):
+            for block in s.message.received:
+                self.claim(block in ours, f"reports a probe that we never sent: {block}", s)
+        nonces = [s.message.sent[0].nonce for s in self.got(packet.PROBE)]
+        self.claim(len(set(nonces)) == len(nonces), "a probe nonce used twice")
+
     def main(self):
         try:
             self.run()

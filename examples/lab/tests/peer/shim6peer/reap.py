@@ -160,7 +160,12 @@ class Reap:
             self._choose(fresh)
             self._operational()
             self._stop_keepalive()
-            self._reactive_probe(arrived)
+            # On a pair that the peer has just reported, if there is one: others may not work in this direction.
+            reverse = (arrived[1], arrived[0])
+            if any((b.source, b.destination) == reverse for b in fresh):
+                self._reactive_probe(arrived)
+            else:
+                self._probe(self.context.pair)
             self.send_at = now + self.send_timeout
         else:
             if self.state != OPERATIONAL:

@@ -278,6 +278,8 @@ fn the_fifteen_latest_received_are_reported() {
 fn inbound_ok_by_payload_reports_nothing() {
     let mut one = One::new(2, 2);
     one.bring_to(Exploring);
+    assert!(one.received().is_empty(), "from before the failure, told at the same instant");
+    one.now = one.now + Duration::from_millis(1);
     let p = probes(&one.received());
     assert_eq!((p[0].1, p[0].3.len()), (InboundOk, 0));
 }

@@ -1,0 +1,531 @@
+//! The run loop of the engine thread: waits for packets, address changes, timers, commands and readiness, feeds the
+//! engine, and carries out what it wants.
+
+use super::addresses::Addresses;
+use super::cell::{ContextView, Forward};
+use super::claim::{CACHED, Claim, DefaultClaims};
+use super::deliver::Delivery;
+use super::host::{SocketHost, UlidLoss};
+use super::receive::ReceiveSocket;
+use super::shared::{Command, Counters, Shared};
+use super::sys::{self, OwnFd};
+use super::traffic::Tracked;
+use super::{clock, filter, report, send, watch};
+use crate::addr::{FlowId, LocatorPair, UlidPair};
+use crate::engine::{ContextInfo, ContextState, Datagram, Direction, Engine, IcmpKind};
+use crate::event::EventKind;
+use crate::time::Time;
+use crossbeam_channel::Receiver;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::{self, IoSlice};
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+const RAW: u64 = 0;
+const NETLINK: u64 = 1;
+const TIMER: u64 = 2;
+const WAKE: u64 = 3;
+
+/// Batches of packets and errors taken at a time, before timers and commands get their turn.
+const BATCHES: usize = 8;
+const ERRORS: usize = 64;
+/// Rounds of engine output that one turn carries out; what is left comes with the next turn.
+const ROUNDS: usize = 16;
+/// Timers that fire this close to each other share one look at all cells.
+const SAMPLE_FRESH: Duration = Duration::from_millis(2);
+/// How long the kernel's word on a path MTU is kept.
+const MTU_KEPT: Duration = Duration::from_secs(60);
+const MAX_MTUS: usize = 4096;
+
+/// Everything that the engine thread owns.
+pub struct Runner {
+    shared: Arc<Shared>,
+    engine: Engine,
+    receive: ReceiveSocket,
+    delivery: Delivery,
+    addresses: Addresses,
+    commands: Receiver<Command>,
+    claim: Arc<Claim>,
+    defaults: Arc<DefaultClaims>,
+    host: Arc<dyn SocketHost>,
+    timer: OwnFd,
+    armed: Option<Time>,
+    tracked: HashMap<UlidPair, Tracked>,
+    /// Contexts with timers running: their cells are looked at before timers are handled.
+    active: BTreeSet<UlidPair>,
+    sampled: Time,
+    /// Prefixes that the kernel drops for us, and until when.
+    foreign: BTreeMap<u16, Time>,
+    mtus: HashMap<LocatorPair, (u32, Time)>,
+}
+
+/// What a runner is made of.
+pub struct Parts {
+    pub shared: Arc<Shared>,
+    pub engine: Engine,
+    pub receive: ReceiveSocket,
+    pub delivery: Delivery,
+    pub addresses: Addresses,
+    pub commands: Receiver<Command>,
+    pub claim: Arc<Claim>,
+    pub defaults: Arc<DefaultClaims>,
+    pub host: Arc<dyn SocketHost>,
+}
+
+impl Runner {
+    /// Register with epoll.
+    pub fn new(parts: Parts) -> io::Result<Runner> {
+        let Parts { shared, engine, receive, delivery, addresses, commands, claim, defaults, host } = parts;
+        let timer = sys::timerfd()?;
+        let epoll = shared.epoll.raw();
+        let sources = [
+            (RAW, receive.raw()),
+            (NETLINK, addresses.raw()),
+            (TIMER, timer.raw()),
+            (WAKE, shared.waker.raw()),
+        ];
+        for (token, fd) in sources {
+            sys::epoll_control(epoll, libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN as u32, token)?;
+        }
+        Ok(Runner {
+            shared,
+            engine,
+            receive,
+            delivery,
+            addresses,
+            commands,
+            claim,
+            defaults,
+            host,
+            timer,
+            armed: None,
+            tracked: HashMap::new(),
+            active: BTreeSet::new(),
+            sampled: Time::ZERO,
+            foreign: BTreeMap::new(),
+            mtus: HashMap::new(),
+        })
+    }
+
+    /// Run until told to stop, or until the kernel refuses to wait.
+    pub fn run(&mut self) -> io::Result<()> {
+        self.host.clone().on_engine_thread();
+        tracing::info!(prefix = format_args!("{:04x}", self.claim.prefix()), "engine started");
+        self.address_changes();
+        let mut events = Vec::new();
+        while !self.shared.stopping.load(SeqCst) {
+            self.arm()?;
+            events.clear();
+            match sys::epoll_wait(self.shared.epoll.raw(), &mut events) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                other => other?,
+            }
+            Counters::add(&self.shared.counters.wakeups, 1);
+            // A link that went down comes first: the probes that find another path should leave at once.
+            events.sort_by_key(|(_, token)| (*token != NETLINK, *token));
+            for (_, token) in &events {
+                match *token {
+                    NETLINK => self.address_changes(),
+                    RAW => self.packets(),
+                    TIMER => {
+                        sys::clear(self.timer.raw());
+                        self.armed = None;
+                    }
+                    WAKE => self.commands(),
+                    watch => self.readable((watch - watch::TOKEN) as RawFd),
+                }
+            }
+            self.timeouts();
+        }
+        Ok(())
+    }
+
+    /// Undo what lives outside of this process.
+    pub fn shut_down(&mut self) {
+        self.addresses.release_all();
+    }
+
+    /// Set the timer to the next deadline, if it is not set to it.
+    fn arm(&mut self) -> io::Result<()> {
+        let deadlines = [
+            self.engine.poll_timeout(),
+            self.delivery.next_expiry(),
+            self.addresses.next_refresh(),
+            self.foreign.values().min().copied(),
+        ];
+        let next = deadlines.into_iter().flatten().min();
+        if next != self.armed {
+            sys::arm_timer(self.timer.raw(), next.map(|t| t.0))?;
+            self.armed = next;
+        }
+        Ok(())
+    }
+
+    fn timeouts(&mut self) {
+        let now = clock::now();
+        if self.engine.poll_timeout().is_some_and(|t| t <= now) {
+            // What the timers count on must be known to the engine first.
+            if now.since(self.sampled) >= SAMPLE_FRESH {
+                self.sampled = now;
+                for ulids in self.active.clone() {
+                    self.sample(now, ulids);
+                }
+            }
+            self.engine.handle_timeout(now);
+            self.carry_out(now);
+        }
+        self.delivery.expire(now, &self.shared.counters);
+        self.addresses.refresh(now);
+        let before = self.foreign.len();
+        self.foreign.retain(|_, until| *until > now);
+        if self.foreign.len() != before {
+            self.update_filter();
+        }
+    }
+
+    fn commands(&mut self) {
+        sys::clear(self.shared.waker.raw());
+        // Cleared before the queue is read: a command that comes later wakes again.
+        self.shared.wake_pending.store(false, SeqCst);
+        let now = clock::now();
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Look(ulids, flow) => self.look(now, ulids, flow),
+                Command::Refused(ulids, pair) => self.engine.send_refused(now, ulids, pair),
+                Command::Establish(ulids, flow) => {
+                    self.look(now, ulids, flow);
+                    self.engine.establish(now, ulids, flow);
+                }
+                Command::Mtu(pair, mtu) => self.set_mtu(now, pair, mtu),
+                Command::Sweep => self.sweep(),
+            }
+        }
+        if self.shared.look_at_all.swap(false, SeqCst) {
+            let all: Vec<_> = self.shared.cells.lock().keys().copied().collect();
+            for ulids in all {
+                self.look(now, ulids, None);
+            }
+        }
+        self.carry_out(now);
+    }
+
+    /// A cell has news: its traffic goes to the engine, and its wake conditions are set anew.
+    fn look(&mut self, now: Time, ulids: UlidPair, flow: Option<FlowId>) {
+        if !self.track(now, ulids) {
+            return;
+        }
+        if let Some(t) = self.tracked.get_mut(&ulids) {
+            t.flow = flow.or(t.flow);
+        }
+        self.sample(now, ulids);
+        self.refresh(now, ulids);
+    }
+
+    /// Follow the cell of a pair, which must exist.
+    fn track(&mut self, now: Time, ulids: UlidPair) -> bool {
+        if !self.tracked.contains_key(&ulids) {
+            let Some(cell) = self.shared.cells.lock().get(&ulids).cloned() else { return false };
+            self.tracked.insert(ulids, Tracked::new(cell, now));
+        }
+        true
+    }
+
+    /// Tell the engine what passed since the last time; whether anything was sent.
+    fn sample(&mut self, now: Time, ulids: UlidPair) -> bool {
+        let Some(t) = self.tracked.get_mut(&ulids) else { return false };
+        let (flow, mut sent) = (t.flow, false);
+        for r in t.sample(now) {
+            self.engine.payload(r.at, ulids, r.direction, r.packets, r.bytes, flow);
+            sent |= r.direction == Direction::Sent;
+        }
+        sent
+    }
+
+    fn packets(&mut self) {
+        for _ in 0..ERRORS {
+            let Some(error) = self.receive.error() else { break };
+            Counters::add(&self.shared.counters.icmp_errors, 1);
+            let Some(e) = error else { continue };
+            let now = clock::now();
+            self.engine.handle_icmp(now, e.kind, e.locators, e.quoted);
+            if let IcmpKind::PacketTooBig(mtu) = e.kind {
+                let pair = e.locators;
+                self.set_mtu(now, pair, mtu);
+            }
+        }
+        for _ in 0..BATCHES {
+            let n = self.receive.receive(0);
+            if n == 0 {
+                break;
+            }
+            self.batch(n);
+        }
+        self.carry_out(clock::now());
+    }
+
+    fn batch(&mut self, n: usize) {
+        let now = clock::now();
+        let shared = self.shared.clone();
+        let counters = &shared.counters;
+        Counters::add(&counters.received, n as u64);
+        let mut foreign = None;
+        for i in 0..n {
+            let Some(p) = self.receive.packet(i) else {
+                Counters::add(&counters.unreadable, 1);
+                continue;
+            };
+            if let Some(prefix) = filter::payload_prefix(p.data)
+                && self.claim.is_foreign(now, prefix)
+            {
+                Counters::add(&counters.foreign, 1);
+                foreign = Some(prefix);
+                continue;
+            }
+            let datagram = Datagram { source: p.source, destination: p.destination, data: p.data };
+            let Some(d) = self.engine.handle_datagram(now, &datagram) else { continue };
+            self.delivery.handle(now, counters, &p, &d);
+            let (ulids, octets) = (d.ulids, d.data.len());
+            // The engine has counted this one; what the application sent before must not look as if it came after.
+            if self.sample(now, ulids) {
+                self.engine.payload(now, ulids, Direction::Received, 1, 0, None);
+            }
+            if let Some(t) = self.tracked.get_mut(&ulids) {
+                t.note_delivered(octets, now);
+            }
+        }
+        self.delivery.flush(counters);
+        if let Some(prefix) = foreign
+            && self.foreign.len() < filter::MAX_FOREIGN
+        {
+            // Asked again after a while: its engine may have ended.
+            self.foreign.insert(prefix, now + CACHED);
+            self.update_filter();
+        }
+    }
+
+    fn update_filter(&mut self) {
+        let prefixes: Vec<u16> = self.foreign.keys().copied().collect();
+        if let Err(e) = self.receive.set_foreign(&prefixes) {
+            tracing::debug!(error = %e, "packet filter not changed");
+        }
+    }
+
+    /// Data waits in a socket of a context without running timers (RE-FB-23).
+    fn readable(&mut self, fd: RawFd) {
+        let now = clock::now();
+        for ulids in self.shared.watches.fired(self.shared.epoll.raw(), fd) {
+            // Another peer's data may be what waits in an unconnected socket.
+            let unread = self.host.has_unread(ulids);
+            self.sample(now, ulids);
+            if unread {
+                self.engine.payload(now, ulids, Direction::Received, 1, 0, None);
+            }
+            self.refresh(now, ulids);
+        }
+        self.carry_out(now);
+    }
+
+    fn address_changes(&mut self) {
+        let now = clock::now();
+        let update = self.addresses.changes();
+        if let Some(locators) = update.locators {
+            *self.shared.locators.write() = Arc::new(locators.clone());
+            self.mtus.clear();
+            self.engine.set_local_locators(now, locators);
+            // Probes first, everything else is not urgent.
+            self.carry_out(now);
+        }
+        for ulid in update.expired {
+            tracing::info!(%ulid, "valid lifetime of a ULID is over");
+            self.engine.ulid_invalidated(now, ulid);
+        }
+        for ulid in update.lost {
+            tracing::info!(address = %ulid, "address vanished");
+            if self.host.local_ulid_lost(ulid) == UlidLoss::NeedsAddress {
+                self.addresses.hold(now, ulid);
+            }
+        }
+        for ulid in update.back {
+            tracing::info!(address = %ulid, "address is back");
+            self.addresses.release(ulid);
+            self.host.local_ulid_back(ulid);
+        }
+        self.carry_out(now);
+    }
+
+    /// Do what the engine wants: messages, log, cells.
+    fn carry_out(&mut self, now: Time) {
+        let mut refused = BTreeSet::new();
+        for round in 0.. {
+            self.transmit(&mut refused);
+            while let Some(event) = self.engine.poll_event() {
+                report::log(&event);
+                if let EventKind::Discarded { .. } = event.kind {
+                    self.forget_if_unused(event.ulids);
+                }
+            }
+            let changed: Vec<_> = std::iter::from_fn(|| self.engine.poll_changed()).collect();
+            for ulids in &changed {
+                self.refresh(now, *ulids);
+            }
+            if round == 0 {
+                // Once per turn: a refusal starts probes, which may be refused again.
+                self.control_refused(now, &refused);
+            } else if changed.is_empty() {
+                break;
+            }
+            if round >= ROUNDS {
+                sys::notify(self.shared.waker.raw());
+                break;
+            }
+        }
+    }
+
+    fn transmit(&mut self, refused: &mut BTreeSet<LocatorPair>) {
+        while let Some(t) = self.engine.poll_transmit() {
+            let ifindex = self.ifindex(t.locators);
+            match self.shared.sender.send(t.locators, ifindex, &[IoSlice::new(&t.data)]) {
+                Ok(()) => Counters::add(&self.shared.counters.control_sent, 1),
+                Err(e) => {
+                    Counters::add(&self.shared.counters.control_refused, 1);
+                    tracing::debug!(pair = %t.locators, error = %e, "control message not sent");
+                    if send::is_refusal(&e) {
+                        refused.insert(t.locators);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The kernel refused control messages on these pairs: evidence for contexts whose payload goes that way.
+    fn control_refused(&mut self, now: Time, refused: &BTreeSet<LocatorPair>) {
+        if refused.is_empty() {
+            return;
+        }
+        let hit: Vec<_> = self.engine.contexts().filter(|c| refused.contains(&c.current)).collect();
+        for c in hit {
+            self.engine.send_refused(now, c.ulids, c.current);
+        }
+    }
+
+    fn ifindex(&self, pair: LocatorPair) -> u32 {
+        self.shared.locators.read().iter().find(|l| l.addr == pair.local).map_or(0, |l| l.ifindex)
+    }
+
+    /// Bring a cell up to date with its context, and set when its threads wake us.
+    fn refresh(&mut self, now: Time, ulids: UlidPair) {
+        let info = self.engine.context(ulids);
+        if info.is_none() {
+            self.defaults.release(ulids);
+        }
+        if !self.tracked.contains_key(&ulids) {
+            // A context that the peer started for a pair without traffic so far.
+            if info.is_none() || self.shared.cell(ulids).is_none() || !self.track(now, ulids) {
+                return;
+            }
+        }
+        let associated = info.as_ref().is_some_and(associated);
+        let forward = info.as_ref().filter(|_| associated).and_then(|i| self.forward(now, i));
+        let wake = self.engine.wake(ulids);
+        let Some(t) = self.tracked.get_mut(&ulids) else { return };
+        if t.cell.forward() != forward {
+            t.cell.set_forward(forward);
+        }
+        let view = info.map_or_else(ContextView::default, |i| ContextView {
+            associated,
+            current: Some(i.current),
+            local: i.local,
+            peer: i.peer,
+        });
+        if *t.cell.view() != view {
+            t.cell.set_view(view);
+        }
+        t.cell.set_wake(wake);
+        let quiet = wake.on_sent && wake.on_received;
+        if associated && !quiet {
+            self.active.insert(ulids);
+        } else {
+            self.active.remove(&ulids);
+        }
+        let epoll = self.shared.epoll.raw();
+        if associated && wake.on_received {
+            let fds = self.host.descriptors(ulids);
+            self.shared.watches.arm(epoll, ulids, &fds);
+            t.watched = fds;
+        } else if !t.watched.is_empty() {
+            let fds = std::mem::take(&mut t.watched);
+            self.shared.watches.disarm(epoll, ulids, &fds);
+        }
+        // Whatever passed before the conditions were set has woken nobody.
+        if wake != Default::default() {
+            self.sample(now, ulids);
+        }
+    }
+
+    /// Where payload goes, if not between the ULIDs (S6-11-3, S6-11-4).
+    fn forward(&mut self, now: Time, info: &ContextInfo) -> Option<Forward> {
+        let locators = info.current;
+        if locators == info.ulids.as_locators() {
+            return None;
+        }
+        let (peer_tag, ifindex) = (info.peer_tag?, self.ifindex(locators));
+        Some(Forward { locators, ifindex, peer_tag, mtu: self.mtu(now, locators) })
+    }
+
+    fn mtu(&mut self, now: Time, pair: LocatorPair) -> u32 {
+        match self.mtus.get(&pair) {
+            Some((mtu, at)) if now.since(*at) < MTU_KEPT => *mtu,
+            _ => {
+                let mtu = send::path_mtu(pair).unwrap_or(send::MIN_MTU);
+                self.keep_mtu(now, pair, mtu);
+                mtu
+            }
+        }
+    }
+
+    fn keep_mtu(&mut self, now: Time, pair: LocatorPair, mtu: u32) {
+        if self.mtus.len() >= MAX_MTUS {
+            self.mtus.clear();
+        }
+        self.mtus.insert(pair, (mtu, now));
+    }
+
+    /// The path MTU of a pair is smaller than thought; never below what every path carries (S6-N-43).
+    fn set_mtu(&mut self, now: Time, pair: LocatorPair, mtu: u32) {
+        let mtu = mtu.max(send::MIN_MTU).min(self.mtu(now, pair));
+        self.keep_mtu(now, pair, mtu);
+        let uses = |t: &Tracked| t.cell.forward().is_some_and(|f| f.locators == pair);
+        let hit: Vec<_> = self.tracked.iter().filter(|(_, t)| uses(t)).map(|(u, _)| *u).collect();
+        for ulids in hit {
+            self.refresh(now, ulids);
+        }
+    }
+
+    /// Drop the cells that neither a socket nor a context uses.
+    fn sweep(&mut self) {
+        let all: Vec<_> = self.shared.cells.lock().keys().copied().collect();
+        for ulids in all {
+            self.forget_if_unused(ulids);
+        }
+    }
+
+    fn forget_if_unused(&mut self, ulids: UlidPair) {
+        if self.engine.context(ulids).is_some() || self.host.in_use(ulids) {
+            return;
+        }
+        let mut cells = self.shared.cells.lock();
+        // One count is the map's, one ours; a socket that holds a third may still use it.
+        let ours = usize::from(self.tracked.contains_key(&ulids));
+        if cells.get(&ulids).is_some_and(|cell| Arc::strong_count(cell) == 1 + ours) {
+            cells.remove(&ulids);
+            self.tracked.remove(&ulids);
+            self.active.remove(&ulids);
+        }
+    }
+}
+
+fn associated(info: &ContextInfo) -> bool {
+    matches!(info.state, ContextState::Established | ContextState::I2bisSent)
+}

@@ -1,0 +1,196 @@
+//! The engine as the socket layer uses it: started at the first socket that may need it, never at load time.
+
+use super::host::Sockets;
+use super::state::{self, ForkLock};
+use super::{detach, guard, registry, table};
+use crate::addr::{FlowId, LocatorPair, UlidPair};
+use crate::config::Config;
+use crate::driver::cell::{Cell, Forward};
+use crate::driver::{self, Handle};
+use crate::time::Time;
+use std::io;
+use std::net::Ipv6Addr;
+use std::os::fd::RawFd;
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::*};
+
+/// What the socket layer asks of the engine; `driver::Handle` in production.
+pub trait Backend: Send + Sync {
+    /// The cell of a ULID pair; `None` if the engine takes no more.
+    fn cell(&self, ulids: UlidPair) -> Option<Arc<Cell>>;
+    /// The cell asked to have the engine woken, for traffic of this flow.
+    fn wake(&self, cell: &Cell, flow: Option<FlowId>);
+    /// Send an upper-layer packet behind the payload extension header.
+    fn send_payload(&self, cell: &Cell, forward: &Forward, protocol: u8, packet: &[u8]) -> io::Result<()>;
+    /// As `send_payload`, for several; the number that was sent, an error only if none was.
+    fn send_payload_many(
+        &self,
+        cell: &Cell,
+        forward: &Forward,
+        protocol: u8,
+        packets: &[&[u8]],
+    ) -> io::Result<usize>;
+    /// The kernel refused to send on these locators.
+    fn send_refused(&self, cell: &Cell, locators: LocatorPair);
+    /// Is it a descriptor of the engine?
+    fn is_own_fd(&self, fd: RawFd) -> bool;
+    /// `fd` of a shim socket is about to be closed.
+    fn socket_closing(&self, fd: RawFd);
+    /// An address with an identity on the same interface and of the same scope as `local`, which has none.
+    fn identity_source_for(&self, local: Ipv6Addr) -> Option<Ipv6Addr>;
+}
+
+impl Backend for Handle {
+    fn cell(&self, ulids: UlidPair) -> Option<Arc<Cell>> {
+        Handle::cell(self, ulids)
+    }
+    fn wake(&self, cell: &Cell, flow: Option<FlowId>) {
+        Handle::wake(self, cell, flow);
+    }
+    fn send_payload(&self, cell: &Cell, forward: &Forward, protocol: u8, packet: &[u8]) -> io::Result<()> {
+        Handle::send_payload(self, cell, forward, protocol, packet)
+    }
+    fn send_payload_many(
+        &self,
+        cell: &Cell,
+        forward: &Forward,
+        protocol: u8,
+        packets: &[&[u8]],
+    ) -> io::Result<usize> {
+        Handle::send_payload_many(self, cell, forward, protocol, packets)
+    }
+    fn send_refused(&self, cell: &Cell, locators: LocatorPair) {
+        Handle::send_refused(self, cell, locators);
+    }
+    fn is_own_fd(&self, fd: RawFd) -> bool {
+        Handle::is_own_fd(self, fd)
+    }
+    fn socket_closing(&self, fd: RawFd) {
+        Handle::socket_closing(self, fd);
+    }
+    fn identity_source_for(&self, local: Ipv6Addr) -> Option<Ipv6Addr> {
+        Handle::identity_source_for(self, local)
+    }
+}
+
+/// A running engine and the settings that sockets need.
+pub struct Running {
+    /// The engine.
+    pub backend: Box<dyn Backend>,
+    /// DESIGN section 8.
+    pub prefer_identity_source: bool,
+}
+
+static RUNNING: AtomicPtr<Running> = AtomicPtr::new(ptr::null_mut());
+/// Do not try (again): it could not start, or is not wanted.
+static OFF: AtomicBool = AtomicBool::new(false);
+static START: ForkLock<()> = ForkLock::new(());
+static FORK_HANDLER: AtomicBool = AtomicBool::new(false);
+
+/// The engine, if it runs.
+#[inline]
+pub fn current() -> Option<&'static Running> {
+    // SAFETY: a running engine is never freed.
+    unsafe { RUNNING.load(Acquire).as_ref() }
+}
+
+/// The engine, started if need be. `None` if it cannot run here; that is logged once and remembered.
+/// Inside `guard::slow` only.
+pub fn ensure() -> Option<&'static Running> {
+    debug_assert!(guard::inside());
+    if let Some(running) = current() {
+        return Some(running);
+    }
+    if OFF.load(Acquire) {
+        return None;
+    }
+    let _lock = START.lock();
+    if let Some(running) = current() {
+        return Some(running);
+    }
+    watch_forks();
+    match without_signals(start) {
+        Ok(running) => {
+            install(running);
+            current()
+        }
+        Err((config, why)) => {
+            OFF.store(true, Release);
+            warn(&config, &format!("Shim6 is off in this process: {why}"));
+            None
+        }
+    }
+}
+
+/// Make `running` the engine of this process.
+pub(super) fn install(running: Running) {
+    RUNNING.store(Box::into_raw(Box::new(running)), Release);
+}
+
+/// Start the engine with the configuration of this process; on failure the reason, and the configuration for the log.
+fn start() -> Result<Running, (Box<Config>, String)> {
+    let config = match Config::load() {
+        Ok(config) => config,
+        Err(e) => {
+            let filter = std::env::var("SHIM6_LOG").ok();
+            return Err((Box::new(Config { log_filter: filter, ..Config::default() }), e.to_string()));
+        }
+    };
+    if !config.enabled {
+        return Err((Box::new(config), "the configuration says so".into()));
+    }
+    let prefer_identity_source = config.prefer_identity_source;
+    match driver::start(config.clone(), Arc::new(Sockets)) {
+        Ok(handle) => Ok(Running { backend: Box::new(handle), prefer_identity_source }),
+        Err(e) => Err((Box::new(config), e.to_string())),
+    }
+}
+
+/// The engine's clock; no system call.
+pub fn now() -> Time {
+    crate::driver::clock::now()
+}
+
+/// One line in the log, if there is one. Signals are blocked meanwhile: the log may be a pipe that nobody reads.
+fn warn(config: &Config, message: &str) {
+    without_signals(|| crate::driver::log::with_log(config, || tracing::warn!("{message}")));
+}
+
+fn without_signals<T>(f: impl FnOnce() -> T) -> T {
+    // SAFETY: all zero is a valid signal set, and all three pointers are to locals.
+    let old = unsafe {
+        let (mut all, mut old): (libc::sigset_t, libc::sigset_t) = (std::mem::zeroed(), std::mem::zeroed());
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut old);
+        old
+    };
+    let result = f();
+    // SAFETY: `old` is what the call above wrote.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const old, ptr::null_mut()) };
+    result
+}
+
+/// Have [`after_fork_in_child`] called in forked children.
+pub fn watch_forks() {
+    if !FORK_HANDLER.swap(true, AcqRel) {
+        // SAFETY: the handler is a plain function that allocates nothing and takes no lock.
+        unsafe { libc::pthread_atfork(None, None, Some(after_fork_in_child)) };
+    }
+}
+
+/// The child keeps the sockets, but the engine thread does not exist in it: cells are dropped, and an engine of the
+/// child's own starts when a socket needs it (API-GEN-16).
+unsafe extern "C" fn after_fork_in_child() {
+    driver::after_fork_in_child();
+    RUNNING.store(ptr::null_mut(), Release);
+    // SAFETY: fork leaves one thread in the child. A lock that this thread itself holds while it forks would be a
+    // fork inside `guard::slow`, where no application code runs.
+    unsafe {
+        START.reset(());
+        registry::after_fork();
+        detach::after_fork();
+        state::after_fork();
+    }
+    table::own_again();
+}

@@ -1,0 +1,207 @@
+//! Sockets whose local ULID has left the host (DESIGN section 4).
+//!
+//! The kernel socket of such a socket is dissolved with `connect(AF_UNSPEC)`. It keeps its port and its poll and epoll
+//! registrations and becomes a wildcard one, so that datagrams re-injected to `::1` reach it. From then on the socket
+//! layer is what connects it: a packet filter (and, behind it, a look at each source) lets the peer alone through,
+//! names come from our table, and datagrams are sent with source and destination named.
+
+use super::guard;
+use super::state::{ForkLock, Mode, all, flag};
+use super::table::{self, Pinned};
+use super::{registry, sys};
+use crate::driver::host::UlidLoss;
+use libc::{c_int, sock_filter, sock_fprog};
+use std::net::{Ipv6Addr, SocketAddrV6};
+use std::sync::MutexGuard;
+use std::sync::atomic::{AtomicUsize, Ordering::*};
+
+/// Most lost addresses remembered.
+const MAX_LOST: usize = 256;
+
+static LOST: ForkLock<Vec<Ipv6Addr>> = ForkLock::new(Vec::new());
+static LOST_COUNT: AtomicUsize = AtomicUsize::new(0);
+static DESCRIPTORS: ForkLock<()> = ForkLock::new(());
+
+/// While this is held, no tracked descriptor is closed by a hook: the engine thread can work on one by its number.
+pub fn descriptors_are_stable() -> MutexGuard<'static, ()> {
+    DESCRIPTORS.lock()
+}
+
+/// Has this address left the host while it was a ULID?
+pub fn is_lost(addr: &Ipv6Addr) -> bool {
+    LOST_COUNT.load(Acquire) > 0 && LOST.lock().contains(addr)
+}
+
+/// All such addresses.
+pub fn lost() -> Vec<Ipv6Addr> {
+    if LOST_COUNT.load(Acquire) == 0 { Vec::new() } else { LOST.lock().clone() }
+}
+
+/// In a forked child.
+///
+/// # Safety
+/// No other thread exists.
+pub unsafe fn after_fork() {
+    LOST_COUNT.store(0, Release);
+    // SAFETY: by the contract above.
+    unsafe {
+        LOST.reset(Vec::new());
+        DESCRIPTORS.reset(());
+    }
+}
+
+/// `ulid` has left the host: detach the sockets that are connected from it and have a context to go on with.
+/// Engine thread.
+pub fn ulid_lost(ulid: Ipv6Addr) -> UlidLoss {
+    {
+        let mut lost = LOST.lock();
+        if !lost.contains(&ulid) && lost.len() < MAX_LOST {
+            lost.push(ulid);
+        }
+        LOST_COUNT.store(lost.len(), Release);
+    }
+    let mut result = UlidLoss::Handled;
+    for socket in all().filter_map(Pinned::new) {
+        if socket.inner().local != ulid {
+            continue;
+        }
+        let handled = match socket.mode() {
+            Mode::Connected if !socket.cell().is_some_and(|cell| cell.is_associated()) => true,
+            Mode::Connected => !socket.has(flag::APP_BOUND) && detach(&socket),
+            // Bound by the application, or it would not have the address.
+            Mode::Unconnected => {
+                !socket.inner().peers.iter().any(|(_, p)| p.cell.as_ref().is_some_and(|c| c.is_associated()))
+            }
+            Mode::Plain | Mode::Detached => true,
+        };
+        if !handled {
+            result = UlidLoss::NeedsAddress;
+        }
+    }
+    result
+}
+
+/// It is back. Detached sockets stay so: the kernel could not be made to connect them from just this address.
+pub fn ulid_back(ulid: Ipv6Addr) {
+    let mut lost = LOST.lock();
+    lost.retain(|a| *a != ulid);
+    LOST_COUNT.store(lost.len(), Release);
+}
+
+fn detach(socket: &Pinned) -> bool {
+    let _stable = descriptors_are_stable();
+    let Some(fd) = table::descriptors(socket).next() else { return true };
+    if !socket.is_open() || sys::cookie(fd) != socket.cookie.load(Relaxed) {
+        return true;
+    }
+    let (local, peer) = {
+        let inner = socket.inner();
+        (inner.local, inner.peer)
+    };
+    let Some(peer) = peer else { return true };
+    if !has_filter(fd) && attach(fd, &local, &peer) {
+        socket.set(flag::OUR_FILTER, true);
+    }
+    socket.set_mode(Mode::Detached);
+    if sys::disconnect(fd).is_err() {
+        socket.set_mode(Mode::Connected);
+        remove_filter(socket, fd);
+        return false;
+    }
+    let port = socket.local_port.load(Relaxed) as u16;
+    if sys::local_name(fd).is_some_and(|n| n.port() == 0) {
+        // A port that the kernel chose (an inherited socket) is free again: take it back.
+        let _ = sys::bind(fd, &SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0));
+    }
+    registry::set_port(socket.record(), port);
+    true
+}
+
+/// The application connected the socket anew or dissolved the association: it is the kernel's again.
+pub fn forget(socket: &Pinned, fd: c_int) {
+    remove_filter(socket, fd);
+}
+
+fn remove_filter(socket: &Pinned, fd: c_int) {
+    if socket.has(flag::OUR_FILTER) {
+        let _ = sys::set_int(fd, libc::SOL_SOCKET, libc::SO_DETACH_FILTER, 0);
+        socket.set(flag::OUR_FILTER, false);
+    }
+}
+
+/// Did a datagram on a detached socket come from somebody else than its peer?
+pub fn is_foreign(socket: &Pinned, from: &Option<SocketAddrV6>) -> bool {
+    let peer = socket.inner().peer;
+    match (from, peer) {
+        (Some(from), Some(peer)) => (from.ip(), from.port()) != (peer.ip(), peer.port()),
+        _ => true,
+    }
+}
+
+/// Has the application attached a filter of its own?
+fn has_filter(fd: c_int) -> bool {
+    let mut len: libc::socklen_t = 0;
+    let none = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: with length 0 the kernel writes no more than the number of instructions.
+    let r = unsafe {
+        libc::syscall(libc::SYS_getsockopt, fd, libc::SOL_SOCKET, libc::SO_GET_FILTER, none, &raw mut len)
+    };
+    // An eBPF program is not shown: EACCES.
+    let hidden = r != 0 && guard::errno() == libc::EACCES;
+    hidden || len != 0
+}
+
+fn attach(fd: c_int, local: &Ipv6Addr, peer: &SocketAddrV6) -> bool {
+    let mut program = filter(local, peer);
+    let fprog = sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: `fprog` points to `len` instructions and outlives the call.
+    let r = unsafe {
+        libc::syscall(
+            libc::SYS_setsockopt,
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            &raw const fprog,
+            size_of::<sock_fprog>(),
+        )
+    };
+    r == 0
+}
+
+/// Classic BPF on a UDP socket, where offset 0 is the UDP header: source address and port are the peer's, the
+/// destination is `local` or `::1`.
+fn filter(local: &Ipv6Addr, peer: &SocketAddrV6) -> Vec<sock_filter> {
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    /// Instructions of one address test, its return excepted.
+    const ADDRESS: usize = 8;
+    let back = |k| sock_filter { code: RETURN, jt: 0, jf: 0, k };
+    // The last instruction refuses: behind source, port, and two destinations with a return each.
+    let refuse = ADDRESS + 2 + 2 * (ADDRESS + 1);
+    let mut program = Vec::with_capacity(refuse + 1);
+    address_is(&mut program, 8, peer.ip(), refuse);
+    equals(&mut program, libc::BPF_H, 0, peer.port().into(), refuse);
+    let second = program.len() + ADDRESS + 1;
+    address_is(&mut program, 24, local, second);
+    program.push(back(u32::MAX));
+    address_is(&mut program, 24, &Ipv6Addr::LOCALHOST, refuse);
+    program.push(back(u32::MAX));
+    program.push(back(0));
+    program
+}
+
+/// Go on if the address at this offset of the IPv6 header is `addr`, else at instruction `otherwise`.
+fn address_is(program: &mut Vec<sock_filter>, offset: u32, addr: &Ipv6Addr, otherwise: usize) {
+    for (i, word) in addr.octets().chunks_exact(4).enumerate() {
+        let wanted = u32::from_be_bytes([word[0], word[1], word[2], word[3]]);
+        let at = (libc::SKF_NET_OFF as u32).wrapping_add(offset + 4 * i as u32);
+        equals(program, libc::BPF_W, at, wanted, otherwise);
+    }
+}
+
+fn equals(program: &mut Vec<sock_filter>, size: u32, at: u32, wanted: u32, otherwise: usize) {
+    let load = (libc::BPF_LD | libc::BPF_ABS | size) as u16;
+    program.push(sock_filter { code: load, jt: 0, jf: 0, k: at });
+    let jf = (otherwise - program.len() - 1) as u8;
+    let equal = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    program.push(sock_filter { code: equal, jt: 0, jf, k: wanted });
+}

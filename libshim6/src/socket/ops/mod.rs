@@ -1,0 +1,176 @@
+//! The socket calls, one function per libc name, with the arguments of the libc function.
+//!
+//! `Err(Bypass)`: make the plain call with the same arguments. `Ok`: done, `errno` is set where the value is -1.
+//! Functions whose plain call must not be made twice (`connect`, `close`, ...) make it themselves.
+
+mod life;
+mod names;
+mod recv;
+mod send;
+
+pub(super) use life::{adopt_any, kernel_source};
+pub use life::{
+    bind, close, close_range, closefrom, connect, dup, dup2, dup3, fclose, fcntl, shutdown, socket,
+    socketpair,
+};
+pub(super) use names::fail;
+pub use names::{getpeername, getsockname, getsockopt, setsockopt};
+pub use recv::{read, readv, recv, recvfrom, recvmmsg, recvmsg};
+pub use send::{send, sendmmsg, sendmsg, sendto, write, writev};
+
+use super::backend::{self, Running};
+use super::guard::{self, errno};
+use super::state::{Mode, flag};
+use super::table::{self, Pinned};
+use super::{registry, sys};
+use crate::addr::{FlowId, UlidPair, is_servable};
+use crate::driver::cell::Cell;
+use libc::c_int;
+use std::net::{Ipv6Addr, SocketAddrV6};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::*;
+
+/// The socket behind `fd` if the shim takes calls on it. One or two atomic loads where it does not.
+#[inline]
+fn active(fd: c_int) -> Option<Pinned> {
+    if table::peek(fd)?.mode() == Mode::Plain {
+        return None;
+    }
+    table::pin(fd)
+}
+
+/// As [`active`], but a socket that has not been used yet starts to be one of the shim's.
+#[inline]
+fn activated(fd: c_int) -> Option<Pinned> {
+    let socket = table::peek(fd)?;
+    if socket.mode() == Mode::Plain && (!socket.has(flag::ELIGIBLE) || socket.has(flag::TRIED)) {
+        return None;
+    }
+    let socket = table::pin(fd)?;
+    if socket.mode() == Mode::Plain {
+        guard::slow(|| activate(&socket, fd));
+    }
+    (socket.mode() != Mode::Plain).then_some(socket)
+}
+
+/// First use of an eligible socket without peer: start the engine and ask the kernel for destination addresses.
+fn activate(socket: &Pinned, fd: c_int) {
+    socket.set(flag::TRIED, true);
+    if backend::ensure().is_some() {
+        unconnected(socket, fd);
+    }
+}
+
+/// The socket has no peer (any more).
+fn unconnected(socket: &Pinned, fd: c_int) {
+    socket.cookie.store(sys::cookie(fd), Relaxed);
+    if !socket.has(flag::OUR_PKTINFO)
+        && sys::set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1).is_ok()
+    {
+        socket.set(flag::OUR_PKTINFO, true);
+    }
+    socket.set_mode(Mode::Unconnected);
+}
+
+/// Learn the local port, once.
+fn learn_port(socket: &Pinned, fd: c_int) {
+    if socket.local_port.load(Relaxed) == 0
+        && let Some(name) = sys::local_name(fd)
+    {
+        registry::set_port(socket.record(), name.port());
+    }
+}
+
+/// Is it an error of the path, which REAP can repair (DESIGN section 4)?
+fn is_path_error(e: c_int) -> bool {
+    matches!(e, libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::EADDRNOTAVAIL)
+}
+
+/// Has the pair a context with more than one locator pair? Inside `guard::slow` only.
+fn has_other_pairs(cell: &Cell) -> bool {
+    let view = cell.view();
+    view.associated && view.local.len().max(view.peer.len()) > 1
+}
+
+/// The cell of a pair, if both ends may be ULIDs and an engine runs. Inside `guard::slow` only.
+fn cell_of(local: Ipv6Addr, peer: Ipv6Addr) -> Option<Arc<Cell>> {
+    if !is_servable(&local) || !is_servable(&peer) {
+        return None;
+    }
+    backend::ensure()?.backend.cell(UlidPair { local, peer })
+}
+
+/// The cell of a connected or detached socket; asked for anew in a forked child.
+#[inline]
+fn own_cell(socket: &Pinned) -> Option<&Cell> {
+    match socket.cell() {
+        Some(cell) => Some(cell),
+        None if socket.has(flag::NO_CELL) => {
+            guard::slow(|| {
+                socket.set(flag::NO_CELL, false);
+                let (local, peer) = {
+                    let inner = socket.inner();
+                    (inner.local, inner.peer)
+                };
+                socket.set_cell(cell_of(local, *peer?.ip()));
+                Some(())
+            });
+            socket.cell()
+        }
+        None => None,
+    }
+}
+
+fn engine() -> Option<&'static Running> {
+    backend::current()
+}
+
+/// Count a datagram sent; wakes the engine if the cell asks for it.
+#[inline]
+fn note_sent(socket: &Pinned, cell: &Cell, octets: usize, peer: Option<SocketAddrV6>) {
+    if cell.note_sent(octets, backend::now) {
+        wake(socket, cell, peer);
+    }
+}
+
+/// Count a datagram received.
+#[inline]
+fn note_received(socket: &Pinned, cell: &Cell, octets: usize, peer: Option<SocketAddrV6>) {
+    if cell.note_received(octets, backend::now) {
+        wake(socket, cell, peer);
+    }
+}
+
+#[cold]
+fn wake(socket: &Pinned, cell: &Cell, peer: Option<SocketAddrV6>) {
+    let work = || {
+        let peer = peer.or_else(|| socket.inner().peer);
+        let local_port = socket.local_port.load(Relaxed) as u16;
+        let flow =
+            peer.map(|p| FlowId { protocol: libc::IPPROTO_UDP as u8, local_port, peer_port: p.port() });
+        if let Some(engine) = engine() {
+            engine.backend.wake(cell, flow);
+        }
+    };
+    if guard::inside() {
+        // Called from within `slow` already, which keeps errno and catches panics.
+        work();
+    } else {
+        guard::slow(work);
+    }
+}
+
+/// Tell the engine that the kernel refused to send between the ULIDs. `true`: the context has other pairs, so the
+/// datagram counts as lost on the way. `errno` is the kernel's answer.
+#[cold]
+fn refused(cell: &Cell) -> bool {
+    is_path_error(errno())
+        && guard::slow(|| {
+            let other = has_other_pairs(cell);
+            if let Some(engine) = engine().filter(|_| other) {
+                engine.backend.send_refused(cell, cell.ulids().as_locators());
+            }
+            other
+        })
+        .unwrap_or(false)
+}

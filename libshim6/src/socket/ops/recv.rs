@@ -1,0 +1,556 @@
+//! Receiving: the plain call on a connected socket; on an unconnected one a recvmsg that also asks to which of our
+//! addresses a datagram came, and hides that from the application.
+
+use super::super::guard::{self, slow};
+use super::super::peers::Peer;
+use super::super::state::{Mode, flag};
+use super::super::table::Pinned;
+use super::super::{Bypass, Outcome, backend, cmsg, detach, real, sys};
+use super::names::hides_path_errors;
+use super::{active, is_path_error, learn_port, note_received, own_cell};
+use crate::addr::{UlidPair, is_servable};
+use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, sockaddr, sockaddr_in6, socklen_t, timespec};
+use std::net::{Ipv6Addr, SocketAddrV6};
+use std::ptr;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Octets of an IPv6 socket address.
+const NAME: usize = size_of::<sockaddr_in6>();
+/// Messages that one recvmmsg takes from the kernel (UIO_MAXIOV).
+const MAX_BATCH: usize = 1024;
+/// Most ancillary data that a datagram can bring, generously.
+const MAX_CONTROL: usize = 16_384;
+
+/// A connected socket received `r` octets, or failed. `None`: an error of the path that the application must not
+/// see; receive again.
+#[inline]
+fn received(socket: &Pinned, r: isize, flags: c_int) -> Option<isize> {
+    if r >= 0 {
+        if flags & (libc::MSG_PEEK | libc::MSG_ERRQUEUE) == 0
+            && !socket.has(flag::DONT_SHIM)
+            && let Some(cell) = own_cell(socket)
+        {
+            note_received(socket, cell, r as usize, None);
+        }
+    } else if is_path_error(guard::errno()) && hides_path_errors(socket) {
+        return None;
+    }
+    Some(r)
+}
+
+#[inline]
+fn connected(socket: &Pinned, flags: c_int, mut call: impl FnMut() -> isize) -> Outcome<isize> {
+    loop {
+        if let Some(r) = received(socket, call(), flags) {
+            return Ok(r);
+        }
+    }
+}
+
+/// `recv(2)`.
+///
+/// # Safety
+/// As the libc function.
+#[inline]
+pub unsafe fn recv(fd: c_int, buf: *mut c_void, len: usize, flags: c_int) -> Outcome<isize> {
+    let socket = active(fd).ok_or(Bypass)?;
+    if socket.mode() == Mode::Connected {
+        // SAFETY: the application's arguments.
+        return connected(&socket, flags, || unsafe { real::recv(fd, buf, len, flags) });
+    }
+    // SAFETY: as above.
+    unsafe { plain_buffer(&socket, fd, buf, len, flags, ptr::null_mut(), ptr::null_mut()) }
+}
+
+/// `read(2)`.
+///
+/// # Safety
+/// As the libc function.
+#[inline]
+pub unsafe fn read(fd: c_int, buf: *mut c_void, len: usize) -> Outcome<isize> {
+    let socket = active(fd).ok_or(Bypass)?;
+    if len == 0 {
+        // The kernel takes no datagram then.
+        return Err(Bypass);
+    }
+    if socket.mode() == Mode::Connected {
+        // SAFETY: the application's arguments.
+        return connected(&socket, 0, || unsafe { real::read(fd, buf, len) });
+    }
+    // SAFETY: as above.
+    unsafe { plain_buffer(&socket, fd, buf, len, 0, ptr::null_mut(), ptr::null_mut()) }
+}
+
+/// `recvfrom(2)`.
+///
+/// # Safety
+/// As the libc function.
+#[inline]
+pub unsafe fn recvfrom(
+    fd: c_int,
+    buf: *mut c_void,
+    len: usize,
+    flags: c_int,
+    addr: *mut sockaddr,
+    alen: *mut socklen_t,
+) -> Outcome<isize> {
+    let socket = active(fd).ok_or(Bypass)?;
+    if socket.mode() == Mode::Connected {
+        // SAFETY: the application's arguments.
+        return connected(&socket, flags, || unsafe { real::recvfrom(fd, buf, len, flags, addr, alen) });
+    }
+    // SAFETY: as above.
+    unsafe { plain_buffer(&socket, fd, buf, len, flags, addr, alen) }
+}
+
+/// `readv(2)`.
+///
+/// # Safety
+/// As the libc function.
+#[inline]
+pub unsafe fn readv(fd: c_int, iov: *const iovec, n: c_int) -> Outcome<isize> {
+    let socket = active(fd).ok_or(Bypass)?;
+    if iov.is_null() || n <= 0 || n as usize > MAX_BATCH {
+        return Err(Bypass);
+    }
+    // SAFETY: the application passed `n` structures.
+    let parts = unsafe { std::slice::from_raw_parts(iov, n as usize) };
+    if parts.iter().all(|v| v.iov_len == 0) {
+        return Err(Bypass);
+    }
+    if socket.mode() == Mode::Connected {
+        // SAFETY: the application's arguments.
+        return connected(&socket, 0, || unsafe { real::readv(fd, iov, n) });
+    }
+    let mut msg = message(iov.cast_mut(), n as usize);
+    // SAFETY: as above.
+    unsafe { receive(&socket, fd, &mut msg, 0) }
+}
+
+/// `recvmsg(2)`.
+///
+/// # Safety
+/// As the libc function.
+#[inline]
+pub unsafe fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> Outcome<isize> {
+    let socket = active(fd).ok_or(Bypass)?;
+    if socket.mode() == Mode::Connected {
+        // SAFETY: the application's arguments.
+        return connected(&socket, flags, || unsafe { real::recvmsg(fd, msg, flags) });
+    }
+    // SAFETY: as above.
+    match unsafe { msg.as_mut() } {
+        Some(app) => unsafe { receive(&socket, fd, app, flags) },
+        None => Err(Bypass),
+    }
+}
+
+fn message(iov: *mut iovec, n: usize) -> msghdr {
+    // SAFETY: all zero is a valid value of this plain structure.
+    let mut msg: msghdr = unsafe { std::mem::zeroed() };
+    msg.msg_iov = iov;
+    msg.msg_iovlen = n as _;
+    msg
+}
+
+unsafe fn plain_buffer(
+    socket: &Pinned,
+    fd: c_int,
+    buf: *mut c_void,
+    len: usize,
+    flags: c_int,
+    addr: *mut sockaddr,
+    alen: *mut socklen_t,
+) -> Outcome<isize> {
+    let mut iov = iovec { iov_base: buf, iov_len: len };
+    let mut msg = message(&raw mut iov, 1);
+    if !addr.is_null() {
+        // SAFETY: the application's argument; the kernel's own EFAULT for none.
+        let Some(room) = (unsafe { alen.as_ref() }) else { return Err(Bypass) };
+        msg.msg_name = addr.cast();
+        msg.msg_namelen = *room;
+    }
+    // SAFETY: the application's buffers and a local one.
+    let r = unsafe { receive(socket, fd, &mut msg, flags) }?;
+    if r >= 0 && !addr.is_null() {
+        // SAFETY: not null, as checked above.
+        unsafe { *alen = msg.msg_namelen };
+    }
+    Ok(r)
+}
+
+/// Space for what a datagram brings besides its data, on the stack where it is small.
+struct Scratch {
+    name: sockaddr_in6,
+    small: [u64; 16],
+    large: Vec<u64>,
+}
+
+impl Scratch {
+    fn new() -> Scratch {
+        let name = sys::to_raw(&SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0));
+        Scratch { name, small: [0; 16], large: Vec::new() }
+    }
+
+    fn control(&mut self, octets: usize) -> *mut c_void {
+        if octets <= size_of_val(&self.small) {
+            return self.small.as_mut_ptr().cast();
+        }
+        self.large.resize(octets.div_ceil(8), 0);
+        self.large.as_mut_ptr().cast()
+    }
+}
+
+/// How one message header is handed to the kernel in place of the application's.
+struct Lent {
+    /// The name goes to our own buffer first.
+    name: bool,
+    /// So does the ancillary data, without IPV6_PKTINFO for the application.
+    control: bool,
+}
+
+fn lend(socket: &Pinned, app: &msghdr, own: &mut msghdr, scratch: &mut Scratch) -> Lent {
+    *own = *app;
+    let lent = Lent {
+        name: app.msg_name.is_null() || (app.msg_namelen as usize) < NAME,
+        control: socket.has(flag::OUR_PKTINFO) && !socket.has(flag::APP_PKTINFO),
+    };
+    if lent.name {
+        own.msg_name = (&raw mut scratch.name).cast();
+        own.msg_namelen = NAME as socklen_t;
+    }
+    if lent.control {
+        let octets = (room(app) + cmsg::PKTINFO_SPACE).min(MAX_CONTROL);
+        own.msg_control = scratch.control(octets);
+        own.msg_controllen = octets as _;
+    }
+    lent
+}
+
+/// Room for ancillary data in the application's buffer.
+fn room(app: &msghdr) -> usize {
+    if app.msg_control.is_null() { 0 } else { (app.msg_controllen as usize).min(MAX_CONTROL) }
+}
+
+/// What came, as far as the shim wants to know.
+struct Came {
+    from: Option<SocketAddrV6>,
+    to: Option<Ipv6Addr>,
+}
+
+/// # Safety
+/// `own` is as the kernel left it after success.
+unsafe fn came(own: &msghdr) -> Came {
+    // SAFETY: the kernel wrote as many octets as it says, within the space that was offered.
+    unsafe {
+        let from = match own.msg_namelen as usize >= NAME {
+            true => sys::read_v6(own.msg_name.cast(), own.msg_namelen),
+            false => None,
+        };
+        let control = match own.msg_control.is_null() {
+            true => &[][..],
+            false => std::slice::from_raw_parts(own.msg_control.cast::<u8>(), own.msg_controllen as usize),
+        };
+        Came { from, to: cmsg::destination(control) }
+    }
+}
+
+/// Give the application its header back, filled as the kernel would have filled it. `to`: write this destination in
+/// place of `::1`.
+///
+/// # Safety
+/// `own` is as the kernel left it, `app` as the application passed it.
+unsafe fn give_back(app: &mut msghdr, own: &msghdr, lent: &Lent, to: Option<Ipv6Addr>) {
+    app.msg_flags = own.msg_flags;
+    // SAFETY: the sizes are those of the buffers, see each step.
+    unsafe {
+        let control = match own.msg_control.is_null() {
+            true => &mut [][..],
+            false => {
+                std::slice::from_raw_parts_mut(own.msg_control.cast::<u8>(), own.msg_controllen as usize)
+            }
+        };
+        if let Some(to) = to {
+            cmsg::replace_destination(control, Ipv6Addr::LOCALHOST, to);
+        }
+        if lent.control {
+            let space = match room(app) {
+                0 => &mut [][..],
+                n => std::slice::from_raw_parts_mut(app.msg_control.cast::<u8>(), n),
+            };
+            let (used, cut) = cmsg::copy(control, space, |c| !cmsg::is_pktinfo(c));
+            app.msg_controllen = used as _;
+            // What the kernel itself had no room for stays cut off.
+            let kernel_cut = own.msg_flags & libc::MSG_CTRUNC != 0;
+            app.msg_flags &= !libc::MSG_CTRUNC;
+            if cut || kernel_cut {
+                app.msg_flags |= libc::MSG_CTRUNC;
+            }
+        } else {
+            app.msg_controllen = own.msg_controllen;
+        }
+        if !app.msg_name.is_null() {
+            if lent.name {
+                let n = (own.msg_namelen as usize).min(app.msg_namelen as usize);
+                ptr::copy_nonoverlapping(own.msg_name.cast::<u8>(), app.msg_name.cast::<u8>(), n);
+            }
+            app.msg_namelen = own.msg_namelen;
+        }
+    }
+}
+
+/// One datagram on an unconnected or detached socket.
+unsafe fn receive(socket: &Pinned, fd: c_int, app: &mut msghdr, flags: c_int) -> Outcome<isize> {
+    if (app.msg_namelen as i32) < 0 && !app.msg_name.is_null() {
+        return Err(Bypass);
+    }
+    loop {
+        let mut scratch = Scratch::new();
+        let mut own = *app;
+        let lent = lend(socket, app, &mut own, &mut scratch);
+        // SAFETY: the application's buffers, or ours where they were lent.
+        let r = unsafe { real::recvmsg(fd, &raw mut own, flags) };
+        if r < 0 {
+            if is_path_error(guard::errno()) && hides_path_errors(socket) {
+                continue;
+            }
+            if guard::errno() == libc::ENOTSOCK {
+                // The number has become something else behind our back.
+                super::super::table::forget(fd);
+                return Err(Bypass);
+            }
+            return Ok(r);
+        }
+        if flags & libc::MSG_ERRQUEUE != 0 {
+            // SAFETY: `own` is as the kernel left it.
+            unsafe { give_back(app, &own, &lent, None) };
+            return Ok(r);
+        }
+        // SAFETY: as above.
+        let came = unsafe { came(&own) };
+        if socket.mode() == Mode::Detached && slow(|| detach::is_foreign(socket, &came.from)).unwrap_or(false)
+        {
+            if flags & libc::MSG_PEEK != 0 {
+                discard(fd);
+            }
+            continue;
+        }
+        let to = heard(socket, fd, &came, r as usize, flags);
+        // SAFETY: as above.
+        unsafe { give_back(app, &own, &lent, to) };
+        return Ok(r);
+    }
+}
+
+/// Take a datagram that the application must not see off the queue.
+fn discard(fd: c_int) {
+    let mut b = [0u8; 1];
+    // SAFETY: `b` is writable for its length.
+    slow(|| unsafe {
+        libc::syscall(
+            libc::SYS_recvfrom,
+            fd,
+            b.as_mut_ptr(),
+            b.len(),
+            libc::MSG_DONTWAIT,
+            ptr::null_mut::<c_void>(),
+            ptr::null_mut::<c_void>(),
+        )
+    });
+}
+
+/// Count a datagram and remember by which pair its sender talks to us. The destination to show to the application if
+/// the datagram was re-injected to `::1`.
+fn heard(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flags: c_int) -> Option<Ipv6Addr> {
+    let from = came.from.filter(|a| is_servable(a.ip()))?;
+    if socket.local_port.load(Relaxed) == 0 {
+        slow(|| learn_port(socket, fd));
+    }
+    let count = flags & libc::MSG_PEEK == 0 && !socket.has(flag::DONT_SHIM);
+    if socket.mode() != Mode::Unconnected {
+        let local = slow(|| socket.inner().local)?;
+        if count && let Some(cell) = own_cell(socket) {
+            note_received(socket, cell, octets, Some(from));
+        }
+        return (came.to == Some(Ipv6Addr::LOCALHOST)).then_some(local);
+    }
+    slow(|| {
+        let bound = socket.inner().local;
+        let loopback = came.to == Some(Ipv6Addr::LOCALHOST);
+        let to = match came.to {
+            Some(_) if loopback => lost_ulid(socket, &from)?,
+            Some(to) => to,
+            None if !bound.is_unspecified() => bound,
+            None => return None,
+        };
+        let known = socket.inner().peers.get(&from).filter(|p| p.local == to && p.heard).cloned();
+        let peer = match known {
+            Some(peer) => peer,
+            None => {
+                let pair = UlidPair { local: to, peer: *from.ip() };
+                let cell = backend::ensure().filter(|_| is_servable(&to)).and_then(|e| e.backend.cell(pair));
+                let peer = Peer { local: to, cell, heard: true };
+                socket.inner().peers.set(&from, peer.clone());
+                peer
+            }
+        };
+        if count && let Some(cell) = &peer.cell {
+            note_received(socket, cell, octets, Some(from));
+        }
+        loopback.then_some(to)
+    })
+    .flatten()
+}
+
+/// To which of our addresses a re-injected datagram from `from` was sent that came to `::1`, because the address has
+/// left the host. `None`: it was sent to `::1` by this host itself.
+fn lost_ulid(socket: &Pinned, from: &SocketAddrV6) -> Option<Ipv6Addr> {
+    let known = socket.inner().peers.get(from).map(|p| p.local);
+    if known.is_some_and(|local| detach::is_lost(&local)) {
+        return known;
+    }
+    let engine = backend::ensure()?;
+    detach::lost().into_iter().find(|local| {
+        let cell = engine.backend.cell(UlidPair { local: *local, peer: *from.ip() });
+        cell.is_some_and(|cell| cell.is_associated())
+    })
+}
+
+/// `recvmmsg(2)`.
+///
+/// # Safety
+/// As the libc function.
+#[inline]
+pub unsafe fn recvmmsg(
+    fd: c_int,
+    msgs: *mut mmsghdr,
+    n: c_uint,
+    flags: c_int,
+    timeout: *mut timespec,
+) -> Outcome<c_int> {
+    let socket = active(fd).ok_or(Bypass)?;
+    if msgs.is_null() || n == 0 {
+        return Err(Bypass);
+    }
+    let n = (n as usize).min(MAX_BATCH);
+    if socket.mode() == Mode::Connected {
+        loop {
+            // SAFETY: the application's arguments.
+            let r = unsafe { real::recvmmsg(fd, msgs, n as c_uint, flags, timeout) };
+            if r < 0 && is_path_error(guard::errno()) && hides_path_errors(&socket) {
+                continue;
+            }
+            for i in 0..r.max(0) as usize {
+                // SAFETY: the kernel has filled `r` structures.
+                let octets = unsafe { (*msgs.add(i)).msg_len };
+                received(&socket, octets as isize, flags);
+            }
+            return Ok(r);
+        }
+    }
+    // SAFETY: the application passed `n` structures.
+    let msgs = unsafe { std::slice::from_raw_parts_mut(msgs, n) };
+    if msgs.iter().any(|m| (m.msg_hdr.msg_namelen as i32) < 0 && !m.msg_hdr.msg_name.is_null()) {
+        return Err(Bypass);
+    }
+    let mut scratch: Vec<Scratch> = msgs.iter().map(|_| Scratch::new()).collect();
+    loop {
+        let mut own: Vec<mmsghdr> = msgs.to_vec();
+        let lent: Vec<Lent> = msgs
+            .iter()
+            .zip(&mut own)
+            .zip(&mut scratch)
+            .map(|((app, own), scratch)| lend(&socket, &app.msg_hdr, &mut own.msg_hdr, scratch))
+            .collect();
+        // SAFETY: the application's buffers, or ours where they were lent.
+        let r = unsafe { real::recvmmsg(fd, own.as_mut_ptr(), n as c_uint, flags, timeout) };
+        if r < 0 {
+            if is_path_error(guard::errno()) && hides_path_errors(&socket) {
+                continue;
+            }
+            if guard::errno() == libc::ENOTSOCK {
+                super::super::table::forget(fd);
+                return Err(Bypass);
+            }
+            return Ok(r);
+        }
+        let mut kept = 0;
+        for i in 0..r as usize {
+            // SAFETY: the kernel has filled `r` structures.
+            let came = unsafe { came(&own[i].msg_hdr) };
+            let errors = flags & libc::MSG_ERRQUEUE != 0;
+            if !errors
+                && socket.mode() == Mode::Detached
+                && slow(|| detach::is_foreign(&socket, &came.from)).unwrap_or(false)
+            {
+                continue;
+            }
+            let octets = own[i].msg_len as usize;
+            let to = if errors { None } else { heard(&socket, fd, &came, octets, flags) };
+            if kept == i {
+                // SAFETY: `own` is as the kernel left it.
+                unsafe { give_back(&mut msgs[i].msg_hdr, &own[i].msg_hdr, &lent[i], to) };
+                msgs[i].msg_len = own[i].msg_len;
+            } else {
+                // SAFETY: as above; the message moves up into the place of a foreign one.
+                unsafe { move_up(&mut msgs[kept], &own[i], &lent[i], to) };
+            }
+            kept += 1;
+        }
+        if kept > 0 || r == 0 {
+            return Ok(kept as c_int);
+        }
+    }
+}
+
+/// Put a received message into the buffers of an earlier one.
+///
+/// # Safety
+/// `own` is as the kernel left it, `app` as the application passed it.
+unsafe fn move_up(app: &mut mmsghdr, own: &mmsghdr, lent: &Lent, to: Option<Ipv6Addr>) {
+    // SAFETY: both lists of buffers are as the application passed them.
+    let (copied, cut) = unsafe { copy_vectors(&app.msg_hdr, &own.msg_hdr, own.msg_len as usize) };
+    app.msg_len = own.msg_len.min(copied as c_uint);
+    let moved = Lent { name: true, control: lent.control };
+    // SAFETY: as above; a name that the kernel wrote to the application is copied like one of ours.
+    unsafe { give_back(&mut app.msg_hdr, &own.msg_hdr, &moved, to) };
+    if cut {
+        app.msg_hdr.msg_flags |= libc::MSG_TRUNC;
+    }
+}
+
+/// Copy `octets` of data from the buffers of one message to those of another; how much fitted, and whether it did
+/// not all fit.
+///
+/// # Safety
+/// The headers point to readable and writable buffers.
+unsafe fn copy_vectors(to: &msghdr, from: &msghdr, octets: usize) -> (usize, bool) {
+    // SAFETY: by the contract above.
+    let (to, from) = unsafe {
+        (
+            std::slice::from_raw_parts(to.msg_iov, to.msg_iovlen as usize),
+            std::slice::from_raw_parts(from.msg_iov, from.msg_iovlen as usize),
+        )
+    };
+    let mut targets = to.iter().map(|v| (v.iov_base.cast::<u8>(), v.iov_len)).filter(|v| v.1 > 0);
+    let mut target = targets.next();
+    let mut left = octets;
+    let mut copied = 0;
+    for v in from {
+        let (mut source, mut len) = (v.iov_base.cast::<u8>(), v.iov_len.min(left));
+        left -= len;
+        while len > 0 {
+            let Some((place, space)) = target else { return (copied, true) };
+            let n = len.min(space);
+            // SAFETY: `n` octets are readable at `source` and writable at `place`; buffers may overlap.
+            unsafe {
+                ptr::copy(source, place, n);
+                source = source.add(n);
+                target = if n == space { targets.next() } else { Some((place.add(n), space - n)) };
+            }
+            len -= n;
+            copied += n;
+        }
+    }
+    (copied, false)
+}

@@ -1,0 +1,105 @@
+//! The peers of an unconnected socket: by which ULID pair each was last heard or sent to.
+
+use crate::driver::cell::Cell;
+use std::collections::HashMap;
+use std::net::{Ipv6Addr, SocketAddrV6};
+use std::sync::Arc;
+
+/// Most peers that one socket remembers; the oldest makes room for a new one.
+pub const MAX_PEERS: usize = 4096;
+
+type Key = (Ipv6Addr, u16);
+
+/// What is known about a peer.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Our address of the pair.
+    pub local: Ipv6Addr,
+    /// The pair's cell; `None` if the engine has none to give.
+    pub cell: Option<Arc<Cell>>,
+    /// Something came from the peer to `local`; otherwise `local` is what the kernel would choose.
+    pub heard: bool,
+}
+
+/// A bounded map with a shortcut for the peer of the last datagram.
+#[derive(Debug)]
+pub struct Peers {
+    // `None` until the first peer: a forked child makes an empty one without drawing hash keys.
+    index: Option<HashMap<Key, usize>>,
+    entries: Vec<(Key, Peer)>,
+    last: usize,
+    victim: usize,
+}
+
+impl Peers {
+    /// An empty map; allocates nothing.
+    pub const fn new() -> Self {
+        Peers { index: None, entries: Vec::new(), last: 0, victim: 0 }
+    }
+
+    /// The peer at that address and port.
+    pub fn get(&mut self, peer: &SocketAddrV6) -> Option<&Peer> {
+        let key = (*peer.ip(), peer.port());
+        if self.entries.get(self.last).is_none_or(|e| e.0 != key) {
+            self.last = *self.index.as_ref()?.get(&key)?;
+        }
+        self.entries.get(self.last).map(|e| &e.1)
+    }
+
+    /// Remember a peer, in place of what was known about it.
+    pub fn set(&mut self, peer: &SocketAddrV6, entry: Peer) {
+        let key = (*peer.ip(), peer.port());
+        let index = self.index.get_or_insert_with(HashMap::new);
+        if let Some(&i) = index.get(&key) {
+            self.entries[i].1 = entry;
+            self.last = i;
+            return;
+        }
+        if self.entries.len() < MAX_PEERS {
+            self.last = self.entries.len();
+            self.entries.push((key, entry));
+        } else {
+            self.last = self.victim;
+            self.victim = (self.victim + 1) % MAX_PEERS;
+            index.remove(&self.entries[self.last].0);
+            self.entries[self.last] = (key, entry);
+        }
+        index.insert(key, self.last);
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (SocketAddrV6, &Peer)> {
+        self.entries.iter().map(|((ip, port), peer)| (SocketAddrV6::new(*ip, *port, 0, 0), peer))
+    }
+
+    /// Forget all of them.
+    pub fn clear(&mut self) {
+        *self = Peers::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(i: usize) -> SocketAddrV6 {
+        SocketAddrV6::new(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, (i >> 16) as u16, i as u16), 7, 0, 0)
+    }
+
+    #[test]
+    fn the_map_is_bounded_and_drops_the_oldest() {
+        let mut peers = Peers::new();
+        let entry = |i| Peer { local: *address(i).ip(), cell: None, heard: false };
+        for i in 0..MAX_PEERS + 10 {
+            peers.set(&address(i), entry(i));
+            peers.set(&address(i), entry(i + 1));
+        }
+        assert_eq!(peers.iter().count(), MAX_PEERS);
+        for i in 0..10 {
+            assert!(peers.get(&address(i)).is_none(), "{i}");
+        }
+        for i in 10..MAX_PEERS + 10 {
+            assert_eq!(peers.get(&address(i)).unwrap().local, *address(i + 1).ip());
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! What the shim knows about one socket, and the type-stable pool in which these records live.
+
+use super::guard;
+use super::peers::Peers;
+use super::registry;
+use crate::driver::cell::Cell;
+use std::cell::UnsafeCell;
+use std::net::{Ipv6Addr, SocketAddrV6};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// One descriptor, in [`Socket::acquire`].
+pub const FD: u64 = 1 << 32;
+/// One thread at work on the record.
+pub const PIN: u64 = 1;
+
+/// Which calls the shim takes on a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Mode {
+    /// None: not eligible, or the engine does not run.
+    Plain = 0,
+    /// Connected to a servable peer: the kernel socket does the work while locators equal ULIDs.
+    Connected = 1,
+    /// Without peer: each datagram has its ULID pair.
+    Unconnected = 2,
+    /// Connected for the application, but the local ULID has left the host: the kernel socket is a wildcard one.
+    Detached = 3,
+}
+
+const MODE: u32 = 3;
+
+/// Facts about a socket that are read on hot paths; the lowest two bits of the word are the [`Mode`].
+pub mod flag {
+    /// IPv6 UDP.
+    pub const ELIGIBLE: u32 = 1 << 2;
+    /// SHIM_DONTSHIM is 1.
+    pub const DONT_SHIM: u32 = 1 << 3;
+    /// The application asked for IPV6_RECVPKTINFO.
+    pub const APP_PKTINFO: u32 = 1 << 4;
+    /// IPV6_RECVPKTINFO is on in the kernel because we set it.
+    pub const OUR_PKTINFO: u32 = 1 << 5;
+    /// shutdown(SHUT_WR) was called.
+    pub const SHUT_WR: u32 = 1 << 6;
+    /// The application bound the socket to one address.
+    pub const APP_BOUND: u32 = 1 << 7;
+    /// The cell has to be asked for again (after a fork).
+    pub const NO_CELL: u32 = 1 << 8;
+    /// IPV6_ADDR_PREFERENCES is ours for the time of a connect.
+    pub const OUR_PREFERENCE: u32 = 1 << 11;
+    /// The engine was asked for once on behalf of this socket.
+    pub const TRIED: u32 = 1 << 10;
+    /// Our packet filter is attached (detached sockets).
+    pub const OUR_FILTER: u32 = 1 << 9;
+}
+
+/// The record of one socket; all duplicates of a descriptor share it.
+#[derive(Debug)]
+pub struct Socket {
+    refs: AtomicU64,
+    flags: AtomicU32,
+    cell: AtomicPtr<Cell>,
+    /// 0 until known.
+    pub local_port: AtomicU32,
+    /// Segment size set by the application with UDP_SEGMENT; 0: none.
+    pub segment: AtomicU32,
+    /// The kernel's name for the socket; a descriptor that shows another one was replaced behind our back.
+    pub cookie: AtomicU64,
+    inner: ForkLock<Inner>,
+    /// In the list of all records; set once.
+    next: AtomicPtr<Socket>,
+    next_dead: AtomicPtr<Socket>,
+}
+
+/// The part under the lock.
+#[derive(Debug)]
+pub struct Inner {
+    /// The local ULID of a connected socket, the address that the application bound, or `::`.
+    pub local: Ipv6Addr,
+    /// The peer of a connected socket.
+    pub peer: Option<SocketAddrV6>,
+    /// The peers of an unconnected one.
+    pub peers: Peers,
+    /// The cells that [`Socket::cell`] pointed to and that a thread may still look at.
+    retired: Vec<Arc<Cell>>,
+}
+
+impl Inner {
+    fn new() -> Self {
+        Inner { local: Ipv6Addr::UNSPECIFIED, peer: None, peers: Peers::new(), retired: Vec::new() }
+    }
+}
+
+/// A mutex that a forked child can take over without knowing who held it.
+#[derive(Debug)]
+pub struct ForkLock<T>(UnsafeCell<Mutex<T>>);
+
+// SAFETY: all access but `reset` goes through the mutex; `reset` runs where the process has one thread.
+unsafe impl<T: Send> Sync for ForkLock<T> {}
+
+impl<T> ForkLock<T> {
+    /// An unlocked one.
+    pub const fn new(value: T) -> Self {
+        ForkLock(UnsafeCell::new(Mutex::new(value)))
+    }
+
+    /// Lock it; inside `guard::slow` or on the engine thread only.
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        // SAFETY: shared access, see the `Sync` implementation.
+        unsafe { &*self.0.get() }.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Make it unlocked with a new value; the old one is leaked, because it may have been in the middle of a change.
+    ///
+    /// # Safety
+    /// No other thread exists, and this one does not hold the lock.
+    pub unsafe fn reset(&self, value: T) {
+        // SAFETY: exclusive by the contract above.
+        unsafe { ptr::write(self.0.get(), Mutex::new(value)) };
+    }
+
+    /// Look at the value past the lock.
+    ///
+    /// # Safety
+    /// No other thread exists. The value may have been in the middle of a change.
+    unsafe fn torn<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+        // SAFETY: exclusive by the contract above.
+        let mutex = unsafe { &mut *self.0.get() };
+        f(ptr::from_ref(mutex.get_mut().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+static ALL: AtomicPtr<Socket> = AtomicPtr::new(ptr::null_mut());
+static DEAD: AtomicPtr<Socket> = AtomicPtr::new(ptr::null_mut());
+static FREE: ForkLock<Vec<&'static Socket>> = ForkLock::new(Vec::new());
+
+impl Socket {
+    /// A record with one descriptor reference. Inside `guard::slow` only.
+    pub fn create(flags: u32) -> &'static Socket {
+        sweep();
+        let socket = FREE.lock().pop().unwrap_or_else(|| {
+            let socket: &'static Socket = Box::leak(Box::new(Socket {
+                refs: AtomicU64::new(0),
+                flags: AtomicU32::new(0),
+                cell: AtomicPtr::new(ptr::null_mut()),
+                local_port: AtomicU32::new(0),
+                segment: AtomicU32::new(0),
+                cookie: AtomicU64::new(0),
+                inner: ForkLock::new(Inner::new()),
+                next: AtomicPtr::new(ptr::null_mut()),
+                next_dead: AtomicPtr::new(ptr::null_mut()),
+            }));
+            push(&ALL, socket, |s| &s.next);
+            socket
+        });
+        socket.flags.store(flags, Release);
+        socket.refs.store(FD, Release);
+        socket
+    }
+
+    /// Add a reference unless no descriptor is left.
+    #[inline]
+    pub fn acquire(&self, what: u64) -> bool {
+        let mut refs = self.refs.load(Relaxed);
+        while refs >= FD {
+            match self.refs.compare_exchange_weak(refs, refs + what, SeqCst, Relaxed) {
+                Ok(_) => return true,
+                Err(now) => refs = now,
+            }
+        }
+        false
+    }
+
+    /// Give a reference back; the last one makes the record ready for recycling.
+    #[inline]
+    pub fn release(&'static self, what: u64) {
+        if self.refs.fetch_sub(what, SeqCst) == what {
+            push(&DEAD, self, |s| &s.next_dead);
+            guard::slow(sweep);
+        }
+    }
+
+    /// Has it a descriptor?
+    pub fn is_open(&self) -> bool {
+        self.refs.load(SeqCst) >= FD
+    }
+
+    /// The mode.
+    #[inline]
+    pub fn mode(&self) -> Mode {
+        match self.flags.load(Acquire) & MODE {
+            1 => Mode::Connected,
+            2 => Mode::Unconnected,
+            3 => Mode::Detached,
+            _ => Mode::Plain,
+        }
+    }
+
+    /// Change the mode.
+    pub fn set_mode(&self, mode: Mode) {
+        let set = |f: u32| Some(f & !MODE | mode as u32);
+        // Never fails: the closure always gives a value.
+        let _ = self.flags.fetch_update(SeqCst, SeqCst, set);
+    }
+
+    /// Is this flag set?
+    #[inline]
+    pub fn has(&self, flag: u32) -> bool {
+        self.flags.load(Acquire) & flag != 0
+    }
+
+    /// Set or clear a flag.
+    pub fn set(&self, flag: u32, on: bool) {
+        if on {
+            self.flags.fetch_or(flag, SeqCst);
+        } else {
+            self.flags.fetch_and(!flag, SeqCst);
+        }
+    }
+
+    /// The cell of a connected socket. Only for a pinned record: it lives as long as the pin.
+    #[inline]
+    pub fn cell(&self) -> Option<&Cell> {
+        // SAFETY: the pointer came from `Arc::into_raw`; the count is given back only where no other thread has the
+        // record pinned (`set_cell`) or nobody at all (`sweep`).
+        unsafe { self.cell.load(SeqCst).as_ref() }
+    }
+
+    /// Change the cell. The caller has the record pinned, once.
+    pub fn set_cell(&self, cell: Option<Arc<Cell>>) {
+        let new = cell.map_or(ptr::null_mut(), |c| Arc::into_raw(c).cast_mut());
+        let old = self.cell.swap(new, SeqCst);
+        let mut inner = self.inner();
+        if !old.is_null() {
+            // SAFETY: the pointer came from `Arc::into_raw` and was taken out just now.
+            inner.retired.push(unsafe { Arc::from_raw(old) });
+        }
+        // Whoever pins the record from now on sees the new pointer.
+        if self.refs.load(SeqCst) % FD <= PIN {
+            inner.retired.clear();
+        }
+    }
+
+    /// The part under the lock; inside `guard::slow` or on the engine thread only.
+    pub fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock()
+    }
+
+    /// In a forked child: keep the names, drop everything that belongs to the parent's engine. Allocates nothing.
+    ///
+    /// # Safety
+    /// No other thread exists.
+    unsafe fn after_fork(&self) {
+        let had_cell = !self.cell.swap(ptr::null_mut(), SeqCst).is_null();
+        self.set(flag::NO_CELL, had_cell);
+        // Threads of the parent that had the record pinned do not exist here.
+        self.refs.fetch_and(!(FD - 1), SeqCst);
+        let mut fresh = Inner::new();
+        // SAFETY: one thread; `local` and `peer` are plain values.
+        unsafe {
+            self.inner.torn(|old| {
+                fresh.local = (*old).local;
+                fresh.peer = (*old).peer;
+            });
+            self.inner.reset(fresh);
+        }
+    }
+}
+
+/// All records that have a descriptor.
+pub fn all() -> impl Iterator<Item = &'static Socket> {
+    // SAFETY (both): records are never freed.
+    let first = unsafe { ALL.load(Acquire).as_ref() };
+    std::iter::successors(first, |s| unsafe { s.next.load(Acquire).as_ref() }).filter(|s| s.is_open())
+}
+
+/// In a forked child: see [`Socket::after_fork`].
+///
+/// # Safety
+/// No other thread exists.
+pub unsafe fn after_fork() {
+    // SAFETY: by the contract above.
+    unsafe {
+        FREE.reset(Vec::new());
+        // A record without descriptor is lost here, a few hundred octets.
+        DEAD.store(ptr::null_mut(), SeqCst);
+        for socket in all() {
+            socket.after_fork();
+        }
+    }
+}
+
+fn push(list: &AtomicPtr<Socket>, socket: &'static Socket, link: impl Fn(&Socket) -> &AtomicPtr<Socket>) {
+    let node = ptr::from_ref(socket).cast_mut();
+    let mut head = list.load(Acquire);
+    loop {
+        link(socket).store(head, Release);
+        match list.compare_exchange_weak(head, node, AcqRel, Acquire) {
+            Ok(_) => return,
+            Err(now) => head = now,
+        }
+    }
+}
+
+/// Clear the records whose last reference is gone and make them available.
+fn sweep() {
+    let mut next = DEAD.swap(ptr::null_mut(), AcqRel);
+    // SAFETY: records are never freed; those on this list belong to us alone.
+    while let Some(socket) = unsafe { next.as_ref() } {
+        next = socket.next_dead.load(Acquire);
+        registry::remove(socket);
+        let cell = socket.cell.swap(ptr::null_mut(), SeqCst);
+        if !cell.is_null() {
+            // SAFETY: the pointer came from `Arc::into_raw`; no thread has the record pinned.
+            drop(unsafe { Arc::from_raw(cell) });
+        }
+        *socket.inner() = Inner::new();
+        for field in [&socket.local_port, &socket.segment, &socket.flags] {
+            field.store(0, Release);
+        }
+        socket.cookie.store(0, Release);
+        FREE.lock().push(socket);
+    }
+}

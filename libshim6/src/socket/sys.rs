@@ -1,0 +1,152 @@
+//! Our own system calls, by `syscall(2)`: they reach no hook and are no cancellation points.
+
+use libc::{c_int, c_long, c_void, sockaddr_in6, socklen_t};
+use std::net::{Ipv6Addr, SocketAddrV6};
+
+/// A socket address as the kernel wants it. `scope_id` and flow information are kept.
+pub fn to_raw(a: &SocketAddrV6) -> sockaddr_in6 {
+    sockaddr_in6 {
+        sin6_family: libc::AF_INET6 as u16,
+        sin6_port: a.port().to_be(),
+        sin6_flowinfo: a.flowinfo().to_be(),
+        sin6_addr: libc::in6_addr { s6_addr: a.ip().octets() },
+        sin6_scope_id: a.scope_id(),
+    }
+}
+
+/// The other way.
+pub fn from_raw(a: &sockaddr_in6) -> SocketAddrV6 {
+    let ip = Ipv6Addr::from(a.sin6_addr.s6_addr);
+    SocketAddrV6::new(ip, u16::from_be(a.sin6_port), u32::from_be(a.sin6_flowinfo), a.sin6_scope_id)
+}
+
+/// The IPv6 address and port that an application passed; `None` if it is no whole `sockaddr_in6`.
+///
+/// # Safety
+/// `addr` is null or readable for `len` octets.
+pub unsafe fn read_v6(addr: *const libc::sockaddr, len: socklen_t) -> Option<SocketAddrV6> {
+    // 24: RFC 2133 knew no scope identifier, and the kernel still takes that length.
+    if addr.is_null() || (len as usize) < 24 {
+        return None;
+    }
+    let mut raw = sockaddr_in6 {
+        sin6_family: 0,
+        sin6_port: 0,
+        sin6_flowinfo: 0,
+        sin6_addr: libc::in6_addr { s6_addr: [0; 16] },
+        sin6_scope_id: 0,
+    };
+    let n = (len as usize).min(size_of::<sockaddr_in6>());
+    // SAFETY: `n` octets are readable at `addr` and writable at `raw`, which are different objects.
+    unsafe { std::ptr::copy_nonoverlapping(addr.cast::<u8>(), (&raw mut raw).cast::<u8>(), n) };
+    (c_int::from(raw.sin6_family) == libc::AF_INET6).then(|| from_raw(&raw))
+}
+
+fn ok(r: c_long) -> Result<c_long, c_int> {
+    if r < 0 { Err(super::guard::errno()) } else { Ok(r) }
+}
+
+/// `socket(2)`.
+pub fn socket(domain: c_int, ty: c_int, protocol: c_int) -> Result<c_int, c_int> {
+    // SAFETY: no memory involved.
+    ok(unsafe { libc::syscall(libc::SYS_socket, domain, ty, protocol) }).map(|fd| fd as c_int)
+}
+
+/// `close(2)` of a descriptor of our own.
+pub fn close(fd: c_int) {
+    // SAFETY: no memory involved.
+    unsafe { libc::syscall(libc::SYS_close, fd) };
+}
+
+/// `bind(2)` to an IPv6 address.
+pub fn bind(fd: c_int, addr: &SocketAddrV6) -> Result<(), c_int> {
+    let raw = to_raw(addr);
+    // SAFETY: `raw` outlives the call.
+    ok(unsafe { libc::syscall(libc::SYS_bind, fd, &raw const raw, size_of::<sockaddr_in6>()) }).map(drop)
+}
+
+/// `connect(2)` to an IPv6 address.
+pub fn connect(fd: c_int, addr: &SocketAddrV6) -> Result<(), c_int> {
+    let raw = to_raw(addr);
+    // SAFETY: `raw` outlives the call.
+    ok(unsafe { libc::syscall(libc::SYS_connect, fd, &raw const raw, size_of::<sockaddr_in6>()) }).map(drop)
+}
+
+/// `connect(2)` to AF_UNSPEC: dissolves the association.
+pub fn disconnect(fd: c_int) -> Result<(), c_int> {
+    let raw = libc::sockaddr { sa_family: libc::AF_UNSPEC as u16, sa_data: [0; 14] };
+    // SAFETY: `raw` outlives the call.
+    ok(unsafe { libc::syscall(libc::SYS_connect, fd, &raw const raw, size_of::<libc::sockaddr>()) }).map(drop)
+}
+
+/// `getsockname(2)` of an IPv6 socket; `None` if it is none.
+pub fn local_name(fd: c_int) -> Option<SocketAddrV6> {
+    let mut raw = to_raw(&SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0));
+    let mut len = size_of::<sockaddr_in6>() as socklen_t;
+    // SAFETY: both pointers are valid for writes of the sizes they stand for.
+    ok(unsafe { libc::syscall(libc::SYS_getsockname, fd, &raw mut raw, &raw mut len) }).ok()?;
+    (c_int::from(raw.sin6_family) == libc::AF_INET6).then(|| from_raw(&raw))
+}
+
+/// Does the socket have a peer, of whatever family?
+pub fn has_peer(fd: c_int) -> bool {
+    // SAFETY: all zero is a valid value of this plain structure.
+    let mut raw: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    let mut len = size_of::<libc::sockaddr_storage>() as socklen_t;
+    // SAFETY: both pointers are valid for writes of the sizes they stand for.
+    unsafe { libc::syscall(libc::SYS_getpeername, fd, &raw mut raw, &raw mut len) == 0 }
+}
+
+/// `getsockopt(2)` of a C int.
+pub fn int_option(fd: c_int, level: c_int, name: c_int) -> Result<c_int, c_int> {
+    let mut value: c_int = 0;
+    get_option(fd, level, name, &mut value).map(|_| value)
+}
+
+/// `getsockopt(2)` of any plain value; the length that the kernel wrote.
+pub fn get_option<T: Copy>(fd: c_int, level: c_int, name: c_int, value: &mut T) -> Result<usize, c_int> {
+    let mut len = size_of::<T>() as socklen_t;
+    let p = (&raw mut *value).cast::<c_void>();
+    // SAFETY: both pointers are valid for writes of the sizes they stand for.
+    ok(unsafe { libc::syscall(libc::SYS_getsockopt, fd, level, name, p, &raw mut len) }).map(|_| len as usize)
+}
+
+/// `setsockopt(2)` of octets.
+pub fn set_option(fd: c_int, level: c_int, name: c_int, value: &[u8]) -> Result<(), c_int> {
+    // SAFETY: `value` is readable for its length.
+    ok(unsafe { libc::syscall(libc::SYS_setsockopt, fd, level, name, value.as_ptr(), value.len()) }).map(drop)
+}
+
+/// `setsockopt(2)` of a C int.
+pub fn set_int(fd: c_int, level: c_int, name: c_int, value: c_int) -> Result<(), c_int> {
+    set_option(fd, level, name, &value.to_ne_bytes())
+}
+
+/// The kernel's identity of the socket, unique since boot; 0 if `fd` is no socket.
+pub fn cookie(fd: c_int) -> u64 {
+    let mut value = 0u64;
+    get_option(fd, libc::SOL_SOCKET, libc::SO_COOKIE, &mut value).map_or(0, |_| value)
+}
+
+/// The process, asked of the kernel: a vfork child answers another number than its parent.
+pub fn pid() -> u32 {
+    // SAFETY: no memory involved.
+    unsafe { libc::syscall(libc::SYS_getpid) as u32 }
+}
+
+/// Random octets of the kernel, for port numbers; `None` on a kernel that has none yet.
+pub fn random_u32() -> Option<u32> {
+    let mut b = [0u8; 4];
+    // SAFETY: `b` is writable for its length.
+    let n = unsafe { libc::syscall(libc::SYS_getrandom, b.as_mut_ptr(), b.len(), libc::GRND_NONBLOCK) };
+    (n == 4).then(|| u32::from_ne_bytes(b))
+}
+
+/// Is something readable on `fd` now? Leaves a pending error in place, unlike a read.
+pub fn readable(fd: c_int) -> bool {
+    let mut p = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `p` and `zero` outlive the call.
+    let n = unsafe { libc::syscall(libc::SYS_ppoll, &raw mut p, 1, &raw const zero, 0usize, 0usize) };
+    n == 1 && p.revents & libc::POLLIN != 0
+}

@@ -1,0 +1,264 @@
+//! The driver against the real kernel: two engines in two network namespaces, joined by two links, under a socket
+//! layer of a few lines.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod driver_lab;
+
+use driver_lab::{Lab, SEND_TIMEOUT, wait_for};
+use shim6::addr::ContextTag;
+use shim6::driver::cell::Forward;
+use shim6::driver::{self, StartError, clock};
+use std::time::{Duration, Instant};
+
+const LIMIT: Duration = SEND_TIMEOUT.saturating_add(Duration::from_secs(1));
+
+/// Exchange datagrams until both sides have the context.
+fn established(lab: &Lab) {
+    lab.a.send(b"hello");
+    assert_eq!(lab.b.receive(), Some(b"hello".to_vec()));
+    lab.b.send(b"hi");
+    assert_eq!(lab.a.receive(), Some(b"hi".to_vec()));
+    for side in [&lab.a, &lab.b] {
+        wait_for("association", Duration::from_secs(3), || side.cell.view().associated);
+        assert_eq!(side.cell.view().peer.len(), 2);
+    }
+}
+
+/// Drop everything that arrives by link `n`, both ways.
+fn blackhole(lab: &Lab, n: u32) {
+    for (side, name) in [(&lab.a, "a"), (&lab.b, "b")] {
+        side.run("nft add table ip6 t; nft add chain ip6 t in '{ type filter hook prerouting priority 0; }'");
+        side.run(&format!("nft flush chain ip6 t in; nft add rule ip6 t in iifname {name}{n} drop"));
+    }
+}
+
+/// Exchange datagrams until they pass both ways again; how long it took.
+fn silence(lab: &Lab) -> Duration {
+    let start = Instant::now();
+    let (mut to_a, mut to_b) = (None, None);
+    let mut n = 0u32;
+    while start.elapsed() < LIMIT && (to_a.is_none() || to_b.is_none()) {
+        n += 1;
+        for (from, to, at) in [(&lab.a, &lab.b, &mut to_b), (&lab.b, &lab.a, &mut to_a)] {
+            from.send(&n.to_be_bytes());
+            while let Some(d) = to.receive_within(Duration::from_millis(5)) {
+                if d == n.to_be_bytes() {
+                    at.get_or_insert(start.elapsed());
+                }
+            }
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    match (to_a, to_b) {
+        (Some(a), Some(b)) => a.max(b),
+        other => panic!("silent after {LIMIT:?}: {other:?}\n{}", lab.state()),
+    }
+}
+
+// S6-E-3, S6-11-4, S6-12.2-3: after a silent loss of the path, payload goes behind the extension header from the chosen
+// locator and reaches the kernel sockets, which keep their addresses.
+#[test]
+fn a_blackhole_is_survived_and_the_way_back_too() {
+    let lab = Lab::new();
+    established(&lab);
+    assert_eq!((lab.a.cell.forward(), lab.b.cell.forward()), (None, None));
+    blackhole(&lab, 1);
+    println!("blackhole: {:?}", silence(&lab));
+    for side in [&lab.a, &lab.b] {
+        let forward = side.cell.forward().expect("rehomed");
+        assert_eq!(forward.locators.local, side.addresses[1]);
+        assert_eq!(side.cell.view().current, Some(forward.locators));
+        assert!(side.handle.counters().injected > 0);
+    }
+    // S6-E-4, S6-E-5: larger than the path MTU, in fragments behind the shim header.
+    for n in [1444, 1445, 5000, 60_000] {
+        let data: Vec<u8> = (0..n).map(|i| i as u8).collect();
+        let before = lab.b.handle.counters().fragments;
+        lab.a.send(&data);
+        assert_eq!(lab.b.receive_matching(&data), Some(n), "{}", lab.state());
+        let fragments = lab.b.handle.counters().fragments - before;
+        // 1500 - 40 - 8 - 8 = 1444, rounded down to 1440 octets of 8 + n in each.
+        let want = if n == 1444 { 0 } else { (8 + n).div_ceil(1440) };
+        assert_eq!(fragments, want as u64, "{n}");
+    }
+    // A train by one system call arrives in order.
+    let train: Vec<Vec<u8>> = (0..40u8).map(|i| vec![i; 1000]).collect();
+    lab.a.send_train(&train);
+    for d in &train {
+        assert_eq!(lab.b.receive().as_ref(), Some(d));
+    }
+    // S6-11.1-5: the other path fails, the first one works again.
+    blackhole(&lab, 2);
+    println!("and back: {:?}", silence(&lab));
+    assert_eq!((lab.a.cell.forward(), lab.b.cell.forward()), (None, None));
+}
+
+#[test]
+fn an_address_that_vanishes_is_survived() {
+    let lab = Lab::new();
+    established(&lab);
+    lab.a.run(&format!("ip addr del {}/64 dev a1", lab.a.addresses[0]));
+    println!("address removed: {:?}", silence(&lab));
+    let forward = lab.a.cell.forward().expect("rehomed");
+    assert_eq!(forward.locators.local, lab.a.addresses[1]);
+    assert!(lab.a.host.detached(), "the socket layer was told");
+}
+
+#[test]
+fn a_link_that_goes_down_is_survived() {
+    let lab = Lab::new();
+    established(&lab);
+    lab.a.run("ip link set a1 down");
+    println!("link down: {:?}", silence(&lab));
+    let forward = lab.a.cell.forward().expect("rehomed");
+    assert_eq!(forward.locators.local, lab.a.addresses[1]);
+    assert!(lab.a.host.detached(), "the socket layer was told");
+}
+
+// S6-E-10, DESIGN section 6: what no shim socket asked for is not handed to the kernel. S6-12.2-2: an unknown tag that
+// nobody claims is answered, although it is not of our prefix.
+#[test]
+fn only_what_a_socket_takes_is_re_injected() {
+    let lab = Lab::new();
+    established(&lab);
+    blackhole(&lab, 1);
+    silence(&lab);
+    let (a, b) = (&lab.a, &lab.b);
+    let forward = b.cell.forward().unwrap();
+    let send = |f: &Forward, protocol, packet: &[u8]| {
+        b.handle.send_payload(&b.cell, f, protocol, packet).unwrap();
+    };
+    while a.receive_within(Duration::from_millis(50)).is_some() {}
+    let before = a.handle.counters();
+    for protocol in [6, 58, 99] {
+        send(&forward, protocol, &[0; 20]);
+    }
+    // S6-E-6: a wrong checksum; and another port, one more in the ports and one less in the checksum.
+    let mut bad = b.datagram(b"yy");
+    bad[8] ^= 1;
+    send(&forward, 17, &bad);
+    let other_port = b.datagram_to(7001, b"x");
+    send(&forward, 17, &other_port);
+    let now = || a.handle.counters();
+    wait_for("unsupported", LIMIT, || now().unsupported == before.unsupported + 3);
+    wait_for("bad checksum", LIMIT, || now().bad_udp == before.bad_udp + 1);
+    wait_for("no socket", LIMIT, || now().no_socket == before.no_socket + 1);
+    assert_eq!(now().injected, before.injected);
+    // R1bis for an unknown tag.
+    let sent = now().control_sent;
+    let unknown = ContextTag::new(forward.peer_tag.value() ^ 0x5555_0000_0001);
+    send(&Forward { peer_tag: unknown, ..forward }, 17, &b.datagram(b"z"));
+    wait_for("R1bis", Duration::from_millis(300), || now().control_sent > sent);
+    assert_eq!(a.receive_within(Duration::from_millis(100)), None);
+}
+
+// RE-FB-23, RE-EX-22: the receiver of a one-way stream gives no sign of life itself, and does not even read.
+#[test]
+fn a_receiver_that_does_not_read_keeps_the_path_alive() {
+    let lab = Lab::new();
+    established(&lab);
+    let start = Instant::now();
+    while start.elapsed() < SEND_TIMEOUT * 4 {
+        lab.a.send(b"one way");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(lab.a.explorations() + lab.b.explorations(), 0, "{}", lab.state());
+    assert_eq!(lab.a.cell.forward(), None);
+    assert!(lab.b.handle.counters().control_sent > 4, "Keepalives");
+}
+
+// DESIGN section 3: timers are lazy. A flow under way costs a few wake-ups per Send Timeout, an idle one none.
+#[test]
+fn the_engine_sleeps() {
+    let lab = Lab::new();
+    established(&lab);
+    let talk = |time: Duration| {
+        let start = Instant::now();
+        let mut n = 0;
+        while start.elapsed() < time {
+            lab.a.send(b"ping");
+            lab.b.receive().unwrap();
+            lab.b.send(b"pong");
+            lab.a.receive().unwrap();
+            n += 1;
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        n
+    };
+    talk(Duration::from_millis(500));
+    let before = lab.wakeups();
+    let n = talk(SEND_TIMEOUT * 2);
+    let flow = lab.wakeups() - before;
+    println!("{flow} wake-ups of both engines for {n} round trips in two Send Timeouts");
+    assert!(flow <= 2 * 2 * 8, "{flow}");
+    std::thread::sleep(SEND_TIMEOUT * 3);
+    let before = lab.wakeups();
+    std::thread::sleep(SEND_TIMEOUT * 2);
+    assert_eq!(lab.wakeups() - before, 0, "idle");
+    assert_eq!(lab.a.explorations() + lab.b.explorations(), 0, "{}", lab.state());
+}
+
+#[test]
+fn without_the_capability_the_caller_hears_so() {
+    let got = std::thread::spawn(|| {
+        driver_lab::drop_net_raw();
+        driver::start(Default::default(), driver_lab::nobody()).map(drop)
+    });
+    match got.join().unwrap() {
+        Err(StartError::NoRawSocket(_)) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+// The child of a fork has none of the parent's descriptors, a dead handle, and may start an engine of its own.
+#[test]
+fn a_forked_child_starts_anew() {
+    driver_lab::in_netns(|| {
+        let handle = driver::start(Default::default(), driver_lab::nobody()).unwrap();
+        let cell = handle.cell(driver_lab::some_ulids()).unwrap();
+        // SAFETY: the child takes no lock that another thread of the parent may hold, and leaves by `_exit`.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let own: Vec<i32> = (3..5000).filter(|fd| handle.is_own_fd(*fd)).collect();
+            driver::after_fork_in_child();
+            // SAFETY: F_GETFD touches no memory.
+            let open = own.iter().any(|fd| unsafe { libc::fcntl(*fd, libc::F_GETFD) } >= 0);
+            handle.wake(&cell, None); // goes nowhere
+            let dead = !handle.is_alive() && handle.cell(driver_lab::some_ulids()).is_none();
+            let again = driver::start(Default::default(), driver_lab::nobody());
+            let alive = again.as_ref().is_ok_and(|h| h.is_alive());
+            let code = i32::from(own.len() < 8)
+                | i32::from(open) << 1
+                | i32::from(!dead) << 2
+                | i32::from(!alive) << 3;
+            // SAFETY: ends the child at once.
+            unsafe { libc::_exit(code) };
+        }
+        let mut status = 0;
+        // SAFETY: `status` outlives the call.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert!(libc::WIFEXITED(status));
+        assert_eq!(libc::WEXITSTATUS(status), 0);
+        assert!(handle.is_alive());
+        handle.stop();
+        assert!(!handle.is_alive());
+    });
+}
+
+/// A reading of the clock is no system call: those take several times as long.
+#[test]
+fn the_clock_is_cheap() {
+    let start = Instant::now();
+    for _ in 0..1_000_000 {
+        std::hint::black_box(clock::now());
+    }
+    println!("{} ns per reading", start.elapsed().as_nanos() / 1_000_000);
+    let direct = Instant::now();
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    for _ in 0..1_000_000 {
+        // SAFETY: `t` outlives the call.
+        unsafe { libc::syscall(libc::SYS_clock_gettime, libc::CLOCK_BOOTTIME, &raw mut t) };
+    }
+    println!("{} ns per system call", direct.elapsed().as_nanos() / 1_000_000);
+    assert!(direct - start < direct.elapsed());
+}
