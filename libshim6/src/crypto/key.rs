@@ -2,12 +2,14 @@
 
 use super::signature::{MAX_KEY_BITS, MIN_KEY_BITS, SignatureError, check_key, signed_octets};
 use crate::rng::Rng;
+use parking_lot::Mutex;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use rsa::pkcs1::DecodeRsaPrivateKey;
 use rsa::pkcs8::{DecodePrivateKey, EncodePrivateKey, EncodePublicKey, LineEnding};
 use rsa::rand_core::{TryCryptoRng, TryRng};
 use rsa::traits::PublicKeyParts;
 use rsa::{Pkcs1v15Sign, RsaPrivateKey};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -15,6 +17,9 @@ use zeroize::Zeroizing;
 
 /// Modulus bits of a new key unless asked for others (HC-KEY-06).
 pub const DEFAULT_KEY_BITS: usize = 2048;
+
+/// Signatures that are remembered.
+const MAX_RECENT: usize = 16;
 
 /// The DER before the digest in the block that is signed: DigestInfo of SHA-1 (HC-SIG-14).
 const DIGEST_INFO: [u8; 15] =
@@ -25,6 +30,14 @@ const DIGEST_INFO: [u8; 15] =
 pub struct SigningKey {
     key: RsaPrivateKey,
     public: Vec<u8>,
+    recent: Mutex<VecDeque<Signed>>,
+}
+
+/// A signature that was made.
+struct Signed {
+    generation: u32,
+    locators: Vec<Ipv6Addr>,
+    signature: Vec<u8>,
 }
 
 /// Why there is no key.
@@ -67,7 +80,7 @@ impl SigningKey {
     fn new(key: RsaPrivateKey) -> Result<SigningKey, KeyError> {
         let public = key.to_public_key().to_public_key_der().map_err(|_| KeyError::Malformed)?.into_vec();
         check_key(&public).map_err(KeyError::Unfit)?;
-        Ok(SigningKey { key, public })
+        Ok(SigningKey { key, public, recent: Mutex::default() })
     }
 
     /// The public key, a DER SubjectPublicKeyInfo as it stands in a PDS (HC-PDS-03).
@@ -89,10 +102,26 @@ impl SigningKey {
     /// without padding, as long as the modulus (RFC 5533 section 5.15.5). The octets are the same each time (HC-SIG-13);
     /// `rng` only blinds the computation against timing. `None` if it failed, which a good key does not.
     pub fn sign(&self, generation: u32, locators: &[Ipv6Addr], rng: &mut dyn Rng) -> Option<Vec<u8>> {
+        let same = |s: &&Signed| s.generation == generation && s.locators == locators;
+        if let Some(known) = self.recent.lock().iter().find(same) {
+            return Some(known.signature.clone());
+        }
         let octets = signed_octets(generation, locators);
         let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, &octets);
         let scheme = Pkcs1v15Sign { hash_len: Some(20), prefix: Box::new(DIGEST_INFO) };
-        self.key.sign_with_rng(&mut Draws(rng), scheme, hash.as_ref()).ok()
+        let signature = self.key.sign_with_rng(&mut Draws(rng), scheme, hash.as_ref()).ok()?;
+        let mut recent = self.recent.lock();
+        if recent.len() >= MAX_RECENT {
+            recent.pop_front();
+        }
+        recent.push_back(Signed { generation, locators: locators.to_vec(), signature: signature.clone() });
+        Some(signature)
+    }
+
+    /// A generation with which these locators were signed lately: signing them again with it costs nothing, so that peers
+    /// that come and go do not make the host compute.
+    pub fn recent_generation(&self, locators: &[Ipv6Addr]) -> Option<u32> {
+        self.recent.lock().iter().rev().find(|s| s.locators == locators).map(|s| s.generation)
     }
 }
 

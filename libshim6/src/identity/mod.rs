@@ -144,6 +144,11 @@ impl Identity {
         self.key.as_ref()?.sign(generation, locators, rng)
     }
 
+    /// A generation that [`Identity::sign`] was called with lately for these locators, to be taken again.
+    pub fn recent_generation(&self, locators: &[Ipv6Addr]) -> Option<u32> {
+        self.key.as_ref()?.recent_generation(locators)
+    }
+
     /// Octets that [`Identity::sign`] gives; 0 without private key.
     pub fn signature_len(&self) -> usize {
         self.key.as_ref().map_or(0, |key| key.bits().div_ceil(8))
