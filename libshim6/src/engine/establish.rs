@@ -231,6 +231,10 @@ impl Engine {
         if id.is_none() && !self.io.host.serves(r.ulids, flow) {
             return self.io.counters.drop(Dropped::NotServed);
         }
+        // RSA costs more than all the rest
+        if r.options.signature.is_some() && !self.io.limiter.allow(now, &d.source) {
+            return self.io.counters.drop(Dropped::RateLimited);
+        }
         let known = id.and_then(|id| self.table.get(id)).map(|c| &c.peer);
         let offer = match verify::check(r.options, r.ulids.peer, known) {
             Ok(offer) => offer,
