@@ -1,9 +1,11 @@
 //! What the engine asks of the host.
 
+use super::cell::CellKey;
 use super::claim::{Claim, DefaultClaims};
-use super::clock;
 use super::host::SocketHost;
-use crate::addr::{ContextTag, FlowId, UlidPair};
+use super::shared::Shared;
+use super::{clock, follow};
+use crate::addr::{ContextTag, Fii, FlowId, UlidPair};
 use crate::engine::HostPolicy;
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ pub struct Policy {
     pub host: Arc<dyn SocketHost>,
     pub claim: Arc<Claim>,
     pub defaults: Arc<DefaultClaims>,
+    pub shared: Arc<Shared>,
 }
 
 impl HostPolicy for Policy {
@@ -34,5 +37,9 @@ impl HostPolicy for Policy {
 
     fn owns_default(&self, ulids: UlidPair) -> bool {
         self.defaults.hold(ulids)
+    }
+
+    fn fork_in_use(&self, ulids: UlidPair, fii: Fii) -> bool {
+        follow::fork_in_use(&self.shared, CellKey { ulids, fii })
     }
 }

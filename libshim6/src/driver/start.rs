@@ -4,7 +4,7 @@ use super::addresses::Addresses;
 use super::claim::{Claim, DefaultClaims};
 use super::deliver::Delivery;
 use super::host::SocketHost;
-use super::inject::Injector;
+use super::inject::{self, Injector};
 use super::policy::Policy;
 use super::random::SystemRng;
 use super::receive::ReceiveSocket;
@@ -78,6 +78,7 @@ pub fn start(config: Config, host: Arc<dyn SocketHost>) -> Result<Handle, StartE
     let (sender_side, commands) = crossbeam_channel::bounded(MAX_COMMANDS);
     let shared = Arc::new(Shared {
         cells: Default::default(),
+        arrivals: Default::default(),
         commands: sender_side,
         look_at_all: false.into(),
         stopping: false.into(),
@@ -92,9 +93,15 @@ pub fn start(config: Config, host: Arc<dyn SocketHost>) -> Result<Handle, StartE
         thread: Default::default(),
         counters: Default::default(),
     });
+    shared.arrivals.set_lo(inject::loopback().map_err(doing("lo"))?);
     let claim = Arc::new(claim);
     let defaults = Arc::new(DefaultClaims::default());
-    let policy = Policy { host: host.clone(), claim: claim.clone(), defaults: defaults.clone() };
+    let policy = Policy {
+        host: host.clone(),
+        claim: claim.clone(),
+        defaults: defaults.clone(),
+        shared: shared.clone(),
+    };
     let engine = Engine::new(config.clone(), Box::new(rng), Box::new(policy), Some(claim.prefix()));
     let delivery = Delivery::new(host.clone(), injector);
     let shared_too = shared.clone();
