@@ -2,9 +2,11 @@
 
 use super::io::{LocalLocator, LocatorInfo};
 use super::pairs::{LocalCandidate, PeerCandidate, draw_weights};
+use super::settings::{LocatorPreference, Settings};
 use crate::crypto::Pds;
 use crate::identity::{Identity, IdentityKind};
 use crate::rng::Rng;
+use crate::time::Time;
 use crate::wire::{LocatorList, LocatorPreferences, Preference, method, preference_flag};
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -23,6 +25,8 @@ pub(super) struct Offered {
     pub(super) present: bool,
     pub(super) operational: bool,
     pub(super) deprecated: bool,
+    /// What the application has the peer told.
+    pub(super) preference: LocatorPreference,
 }
 
 impl Offered {
@@ -58,6 +62,10 @@ pub(super) struct LocalSet {
     /// The peer has our PDS (S6-5.10-4).
     pds_known: bool,
     max: usize,
+    /// Over the list of this generation.
+    signature: Option<(u32, Vec<u8>)>,
+    /// The application's list (SHIM_LOCLIST_LOCAL).
+    chosen: Option<Vec<(Ipv6Addr, LocatorPreference)>>,
 }
 
 impl LocalSet {
@@ -72,6 +80,7 @@ impl LocalSet {
                 present: false,
                 operational: false,
                 deprecated: false,
+                preference: LocatorPreference::default(),
             }],
             listed: false,
             generation: 0,
@@ -79,6 +88,8 @@ impl LocalSet {
             accepted: vec![ulid],
             pds_known: false,
             max: MAX_OFFERED,
+            signature: None,
+            chosen: None,
         };
         set.refresh(host, rng);
         if set.generation == 0 {
@@ -105,8 +116,9 @@ impl LocalSet {
                 next.push(now);
             }
         }
+        self.arrange(&mut next);
         let members = |v: &[Offered]| v.iter().map(|o| o.addr).collect::<Vec<_>>();
-        let flags = |v: &[Offered]| v.iter().map(Offered::flags).collect::<Vec<_>>();
+        let flags = |v: &[Offered]| v.iter().map(|o| (o.flags(), o.preference)).collect::<Vec<_>>();
         let change = Change {
             list: members(&next) != members(&self.offered),
             flags: flags(&next) != flags(&self.offered),
@@ -119,10 +131,48 @@ impl LocalSet {
         change
     }
 
-    /// Locators that may be offered with our ULID (DESIGN section 8): plain: itself; HBA: its set, as far as present.
+    /// What the application chose to offer; `None`: all that can be offered. [`LocalSet::refresh`] acts on it.
+    pub(super) fn choose(&mut self, list: Option<Vec<(Ipv6Addr, LocatorPreference)>>) {
+        self.chosen = list;
+    }
+
+    /// Of `next` what the application chose, in its order, and the ULID (S6-2-4, API-LLL-19).
+    fn arrange(&self, next: &mut Vec<Offered>) {
+        let Some(chosen) = &self.chosen else {
+            return next.iter_mut().for_each(|o| o.preference = LocatorPreference::default());
+        };
+        let place = |a: &Ipv6Addr| chosen.iter().position(|(c, _)| c == a);
+        next.retain(|o| o.addr == self.ulid || place(&o.addr).is_some());
+        next.sort_by_key(|o| place(&o.addr).unwrap_or(usize::MAX));
+        for o in next {
+            let worst = LocatorPreference { priority: u16::MAX, weight: 0 };
+            o.preference = place(&o.addr).map_or(worst, |i| chosen[i].1);
+        }
+    }
+
+    /// All that could be offered with our ULID.
+    pub(super) fn available(&self, host: &[LocalLocator]) -> Vec<LocatorInfo> {
+        let all = if self.can_list() { self.wanted(host) } else { Vec::new() };
+        let ulid = self.offered.iter().find(|o| o.addr == self.ulid && o.present).copied();
+        let none = all.iter().all(|o| o.addr != self.ulid);
+        all.into_iter().chain(ulid.filter(|_| none)).map(|o| self.info_of(&o)).collect()
+    }
+
+    /// On the host and in the list in force: may be pinned.
+    pub(super) fn has(&self, addr: &Ipv6Addr) -> bool {
+        self.offered.iter().any(|o| o.addr == *addr && o.present)
+    }
+
+    /// The peer knows it.
+    pub(super) fn is_accepted(&self, addr: &Ipv6Addr) -> bool {
+        self.accepted.contains(addr)
+    }
+
+    /// Locators that may be offered with our ULID (DESIGN section 8), as far as present: plain: itself; HBA: its set; with a
+    /// key that can sign: all (LS-H-26, LS-H-27, LS-H-29, LS-H-30).
     fn wanted(&self, host: &[LocalLocator]) -> Vec<Offered> {
         let members = |l: &&LocalLocator| {
-            l.addr == self.ulid || self.identity.as_ref().is_some_and(|i| i.contains(&l.addr))
+            l.addr == self.ulid || self.identity.as_ref().is_some_and(|i| i.can_sign() || i.contains(&l.addr))
         };
         let mut out: Vec<Offered> = host
             .iter()
@@ -133,10 +183,12 @@ impl LocalSet {
                 present: true,
                 operational: l.operational,
                 deprecated: l.deprecated,
+                preference: LocatorPreference::default(),
             })
             .collect();
         // The most stable first, as the end is what gets cut off (S6-N-6, HC-USE-17)
-        out.sort_by_key(|o| (o.addr != self.ulid, !o.operational, o.deprecated));
+        let foreign = |o: &Offered| self.identity.as_ref().is_some_and(|i| !i.contains(&o.addr));
+        out.sort_by_key(|o| (o.addr != self.ulid, !o.operational, o.deprecated, foreign(o)));
         out.dedup_by_key(|o| o.addr);
         out
     }
@@ -146,46 +198,112 @@ impl LocalSet {
         loop {
             let generation = rng.u32();
             if !self.used.contains(&generation) {
-                self.generation = generation;
-                break;
+                return self.use_generation(generation);
             }
         }
+    }
+
+    fn use_generation(&mut self, generation: u32) {
+        self.generation = generation;
         if self.used.len() >= MAX_USED {
             self.used.remove(0);
         }
         self.used.push(self.generation);
     }
 
-    /// Offer at most `max` locators, because a message with more would be too long (S6-5.1-3).
-    pub(super) fn trim(&mut self, max: usize, rng: &mut dyn Rng) {
+    /// Offer at most `max` locators, because a message with more would be too long (S6-5.1-3). The least preferred goes
+    /// first, the ULID and `current` never do (HC-USE-17).
+    pub(super) fn trim(&mut self, max: usize, current: &Ipv6Addr, rng: &mut dyn Rng) {
         self.max = self.max.min(max.max(1));
-        if self.offered.len() > self.max {
-            self.offered.truncate(self.max);
+        let before = self.offered.len();
+        while self.offered.len() > self.max {
+            let spare = self.offered.iter().rposition(|o| o.addr != self.ulid && o.addr != *current);
+            let Some(i) = spare else { break };
+            self.offered.remove(i);
+        }
+        if self.offered.len() != before {
             self.renew(rng);
         }
     }
 
+    /// The exchange whose messages had no room is over: the next refresh offers all again, which an Update Request tells.
+    pub(super) fn untrim(&mut self) {
+        self.max = MAX_OFFERED;
+    }
+
+    /// By which method the peer can verify a locator of ours (HC-USE-12, HC-USE-14).
+    fn method_of(identity: &Identity, addr: &Ipv6Addr) -> u8 {
+        let hba = identity.kind() != IdentityKind::Cga && identity.contains(addr);
+        if hba { method::HBA } else { method::CGA }
+    }
+
     /// The Locator List option, if we have something to list: a host with one locator has not (S6-N-6, S6-N-37).
     pub(super) fn list(&self) -> Option<LocatorList> {
-        let identity = self.identity.as_ref()?;
+        let identity = self.identity.as_ref().filter(|_| self.can_list())?;
         if self.offered.len() < 2 && !self.listed {
             return None;
         }
-        let by = if identity.kind() == IdentityKind::Cga { method::CGA } else { method::HBA };
-        if by == method::CGA {
-            // Needs a signature, so a CGA host offers its ULID only
-            return None;
-        }
+        let element = |o: &Offered| (Self::method_of(identity, &o.addr), o.addr);
         Some(LocatorList {
             generation: self.generation,
-            locators: self.offered.iter().map(|o| (by, o.addr)).collect(),
+            locators: self.offered.iter().map(element).collect(),
             methods_offset: 0,
         })
     }
 
-    /// The Locator Preferences option for the list in force: flags only.
+    /// Locators of the list that need a signature, in its order (HC-SIG-02).
+    fn to_sign(&self) -> Vec<Ipv6Addr> {
+        let list = self.list().map(|l| l.locators).unwrap_or_default();
+        list.into_iter().filter(|(by, _)| *by == method::CGA).map(|(_, addr)| addr).collect()
+    }
+
+    /// The CGA Signature option that goes with the list, if it needs one (HC-SIG-07, HC-SIG-08). Before [`LocalSet::sign`]
+    /// it has the right length only.
+    pub(super) fn signature(&self) -> Option<Vec<u8>> {
+        if self.to_sign().is_empty() {
+            return None;
+        }
+        match &self.signature {
+            Some((generation, signature)) if *generation == self.generation => Some(signature.clone()),
+            _ => self.identity.as_ref().map(|i| vec![0; i.signature_len()]),
+        }
+    }
+
+    /// Sign the list as it is now, unless that is done (HC-USE-13).
+    pub(super) fn sign(&mut self, rng: &mut dyn Rng) {
+        let signed = self.to_sign();
+        let Some(identity) = self.identity.clone().filter(|_| !signed.is_empty()) else { return };
+        if self.signature.as_ref().is_some_and(|(generation, _)| *generation == self.generation) {
+            return;
+        }
+        // Other peers got the same list: no need to compute again. It stays a number that is new here (S6-N-3)
+        if let Some(generation) = identity.recent_generation(&signed)
+            && !self.used.contains(&generation)
+        {
+            self.use_generation(generation);
+        }
+        self.signature = identity.sign(self.generation, &signed, rng).map(|s| (self.generation, s));
+        if self.signature.is_none() {
+            // A key that does not work is none
+            self.identity = None;
+        }
+    }
+
+    /// The application's preferences differ, so they are told too (API-LLL-16).
+    fn ranked(&self) -> bool {
+        self.offered.iter().any(|o| o.preference != self.offered[0].preference)
+    }
+
+    /// The Locator Preferences option for the list in force: flags, and the application's preferences if it has any.
     pub(super) fn preferences(&self) -> LocatorPreferences {
-        let element = |o: &Offered| Preference { flags: o.flags(), priority: None, weight: None };
+        let ranked = self.ranked();
+        // API-ABI-08
+        let octet = |n: u16| ranked.then(|| u8::try_from(n).unwrap_or(u8::MAX));
+        let element = |o: &Offered| Preference {
+            flags: o.flags(),
+            priority: octet(o.preference.priority),
+            weight: octet(o.preference.weight),
+        };
         LocatorPreferences {
             generation: self.generation,
             elements: Some(self.offered.iter().map(element).collect()),
@@ -193,9 +311,9 @@ impl LocalSet {
         }
     }
 
-    /// Whether any locator is BROKEN, so that preferences go with the list.
+    /// Whether there is anything to tell in preferences, so that they go with the list.
     pub(super) fn any_broken(&self) -> bool {
-        self.offered.iter().any(|o| o.flags() != 0)
+        self.offered.iter().any(|o| o.flags() != 0) || self.ranked()
     }
 
     /// The PDS of our ULID.
@@ -224,7 +342,7 @@ impl LocalSet {
 
     /// Whether a list can ever be sent.
     pub(super) fn can_list(&self) -> bool {
-        self.identity.as_ref().is_some_and(|i| i.kind() != IdentityKind::Cga)
+        self.identity.as_ref().is_some_and(|i| i.kind() != IdentityKind::Cga || i.can_sign())
     }
 
     /// The peer accepted these of our locators (R2, completed I2 or I2bis, Update Acknowledgement).
@@ -255,22 +373,28 @@ impl LocalSet {
             .collect()
     }
 
-    pub(super) fn info(&self) -> Vec<LocatorInfo> {
+    /// As the API shows it, with the application's preferences.
+    pub(super) fn info(&self, settings: &Settings) -> Vec<LocatorInfo> {
+        let info = |o: &Offered| {
+            let own = settings.local_preferences.get(&o.addr).copied();
+            LocatorInfo { preference: own.unwrap_or(o.preference), ..self.info_of(o) }
+        };
+        self.offered.iter().map(info).collect()
+    }
+
+    fn info_of(&self, o: &Offered) -> LocatorInfo {
         let kind = self.identity.as_ref().map(|i| i.kind());
-        let hba = matches!(kind, Some(IdentityKind::Hba | IdentityKind::CgaHba));
-        let cga = matches!(kind, Some(IdentityKind::Cga | IdentityKind::CgaHba));
-        self.offered
-            .iter()
-            .map(|o| LocatorInfo {
-                addr: o.addr,
-                ifindex: o.ifindex,
-                hba,
-                cga,
-                verified: true,
-                probed: true,
-                broken: o.flags() != 0,
-            })
-            .collect()
+        LocatorInfo {
+            ifindex: o.ifindex,
+            hba: self.identity.as_ref().is_some_and(|i| i.kind() != IdentityKind::Cga && i.contains(&o.addr)),
+            cga: matches!(kind, Some(IdentityKind::Cga | IdentityKind::CgaHba)),
+            verified: true,
+            probed: true,
+            broken: o.flags() != 0,
+            accepted: self.accepted.contains(&o.addr),
+            preference: o.preference,
+            ..LocatorInfo::new(o.addr)
+        }
     }
 }
 
@@ -282,6 +406,8 @@ pub(super) struct PeerLocator {
     pub(super) method: u8,
     /// Return routability was shown by a Probe (S6-6-2).
     pub(super) probed: bool,
+    /// The last test failed; forgotten then (API-ERR-11).
+    unreachable_until: Option<Time>,
     pub(super) preference: Preference,
     /// Priority after the draw by weight.
     rank: u8,
@@ -300,8 +426,14 @@ pub(super) struct PeerSet {
 impl PeerSet {
     /// {ULID(peer)}, as before any list (S6-N-22).
     pub(super) fn new(ulid: Ipv6Addr) -> PeerSet {
-        let only =
-            PeerLocator { addr: ulid, method: 0, probed: false, preference: Preference::default(), rank: 0 };
+        let only = PeerLocator {
+            addr: ulid,
+            method: 0,
+            probed: false,
+            unreachable_until: None,
+            preference: Preference::default(),
+            rank: 0,
+        };
         PeerSet { ulid, locators: vec![only], generation: None, pds: None }
     }
 
@@ -314,6 +446,7 @@ impl PeerSet {
                 addr: *addr,
                 method: *method,
                 probed: probed(addr),
+                unreachable_until: None,
                 preference: Preference::default(),
                 rank: 0,
             })
@@ -377,7 +510,46 @@ impl PeerSet {
     pub(super) fn mark_probed(&mut self, addr: &Ipv6Addr) {
         for locator in self.locators.iter_mut().filter(|l| l.addr == *addr) {
             locator.probed = true;
+            locator.unreachable_until = None;
         }
+    }
+
+    /// A test of the way there failed.
+    pub(super) fn mark_unreachable(&mut self, addr: &Ipv6Addr, until: Time) {
+        for locator in self.locators.iter_mut().filter(|l| l.addr == *addr) {
+            locator.unreachable_until = Some(until);
+        }
+    }
+
+    /// What was found unreachable a while ago is merely unverified from now on.
+    pub(super) fn forget_unreachable(&mut self, now: Time) -> bool {
+        let mut any = false;
+        for locator in self.locators.iter_mut().filter(|l| l.unreachable_until.is_some_and(|t| t <= now)) {
+            locator.unreachable_until = None;
+            locator.probed = false;
+            any = true;
+        }
+        any
+    }
+
+    /// When [`PeerSet::forget_unreachable`] has something to do.
+    pub(super) fn next_timeout(&self) -> Option<Time> {
+        self.locators.iter().filter_map(|l| l.unreachable_until).min()
+    }
+
+    /// Locators whose reachability was shown.
+    pub(super) fn probed(&self) -> impl Iterator<Item = Ipv6Addr> {
+        self.locators.iter().filter(|l| l.probed).map(|l| l.addr)
+    }
+
+    /// May payload go there at once: listed, and reachability was shown or is not needed?
+    pub(super) fn is_usable(&self, addr: &Ipv6Addr) -> bool {
+        self.locators.iter().any(|l| l.addr == *addr && (l.probed || l.addr == self.ulid))
+    }
+
+    /// In the list in force?
+    pub(super) fn lists(&self, addr: &Ipv6Addr) -> bool {
+        self.locators.iter().any(|l| l.addr == *addr)
     }
 
     /// Destinations; a ULID that its own list leaves out is none (S6-N-36). Of duplicates the first counts.
@@ -397,19 +569,29 @@ impl PeerSet {
         out
     }
 
-    pub(super) fn info(&self) -> Vec<LocatorInfo> {
+    /// As the API shows it, with the application's preferences before those of the peer.
+    pub(super) fn info(&self, settings: &Settings) -> Vec<LocatorInfo> {
         let multi_prefix = self.pds.as_ref().is_some_and(|p| p.multi_prefix().is_some());
         let key = self.pds.as_ref().is_some_and(Pds::has_public_key);
+        let sent = |p: &Preference| {
+            let default = LocatorPreference::default();
+            LocatorPreference {
+                priority: p.priority.map_or(default.priority, u16::from),
+                weight: p.weight.map_or(default.weight, u16::from),
+            }
+        };
         self.locators
             .iter()
             .map(|l| LocatorInfo {
-                addr: l.addr,
-                ifindex: 0,
                 hba: l.method == method::HBA && multi_prefix,
                 cga: l.method == method::CGA || (l.method == method::HBA && key),
                 verified: true,
                 probed: l.probed,
                 broken: l.preference.flags & preference_flag::BROKEN != 0,
+                unreachable: l.unreachable_until.is_some(),
+                accepted: true,
+                preference: settings.peer_preferences.get(&l.addr).copied().unwrap_or(sent(&l.preference)),
+                ..LocatorInfo::new(l.addr)
             })
             .collect()
     }
