@@ -303,6 +303,9 @@ unsafe fn rewritten(
     if socket.has(flag::SHUT_WR) {
         return fail(libc::EPIPE);
     }
+    if !out.iov.iter().all(|v| v.iov_len == 0 || sys::can_read(v.iov_base, v.iov_len)) {
+        return fail(libc::EFAULT);
+    }
     let mut packets = Vec::new();
     let built = guard::slow(|| {
         if !super::life::have_port(socket, fd) {
@@ -482,8 +485,11 @@ pub unsafe fn sendto(
 /// As the libc function.
 #[inline]
 pub unsafe fn sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> Outcome<isize> {
+    if !sys::plausible(msg) {
+        return Err(Bypass);
+    }
     // SAFETY: the application's arguments.
-    let Some(app) = (unsafe { msg.as_ref() }) else { return Err(Bypass) };
+    let app = unsafe { &*msg };
     let socket = if app.msg_name.is_null() { active(fd) } else { activated(fd) }.ok_or(Bypass)?;
     // SAFETY: as above.
     unsafe {
@@ -500,7 +506,9 @@ unsafe fn describe(app: &msghdr, flags: c_int) -> Option<Out<'_>> {
         let iov = vectors(app.msg_iov, app.msg_iovlen as usize)?;
         let control = match app.msg_control.is_null() {
             true => &[][..],
-            false if app.msg_controllen as usize > 1 << 20 => return None,
+            false if app.msg_controllen as usize > 1 << 20 || !sys::plausible(app.msg_control) => {
+                return None;
+            }
             false => std::slice::from_raw_parts(app.msg_control.cast(), app.msg_controllen as usize),
         };
         Some(Out { to, iov, control, flags, any_file: false })
@@ -510,7 +518,7 @@ unsafe fn describe(app: &msghdr, flags: c_int) -> Option<Out<'_>> {
 unsafe fn vectors<'a>(iov: *const iovec, n: usize) -> Option<&'a [iovec]> {
     match n {
         0 => Some(&[]),
-        _ if iov.is_null() || n > MAX_BATCH => None,
+        _ if !sys::plausible(iov) || n > MAX_BATCH => None,
         // SAFETY: the application passed `n` structures at `iov`.
         _ => Some(unsafe { std::slice::from_raw_parts(iov, n) }),
     }
@@ -523,7 +531,7 @@ unsafe fn vectors<'a>(iov: *const iovec, n: usize) -> Option<&'a [iovec]> {
 #[inline]
 pub unsafe fn sendmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flags: c_int) -> Outcome<c_int> {
     let socket = activated(fd).ok_or(Bypass)?;
-    if msgs.is_null() || n == 0 {
+    if !sys::plausible(msgs) || n == 0 {
         return Err(Bypass);
     }
     // SAFETY: the application passed `n` structures at `msgs`; the kernel takes no more than MAX_BATCH.
