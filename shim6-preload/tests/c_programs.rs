@@ -56,6 +56,26 @@ fn transparency() {
 }
 
 #[test]
+fn families() {
+    both("families.c");
+}
+
+#[test]
+fn processes() {
+    both("processes.c");
+}
+
+#[test]
+fn pitfalls() {
+    both("pitfalls.c");
+}
+
+#[test]
+fn threads() {
+    both("threads.c");
+}
+
+#[test]
 fn life() {
     both("life.c");
 }
@@ -113,6 +133,7 @@ fn exported_symbols() {
         "getpeername",
         "getsockname",
         "getsockopt",
+        "pthread_exit",
         "read",
         "readv",
         "recv",

@@ -2,7 +2,7 @@
 
 use super::host::Sockets;
 use super::state::{self, ForkLock};
-use super::{detach, guard, registry, table};
+use super::{detach, guard, leave, registry, table};
 use crate::addr::{FlowId, LocatorPair, UlidPair};
 use crate::config::Config;
 use crate::driver::Handle;
@@ -82,6 +82,9 @@ pub struct Running {
     pub prefer_identity_source: bool,
 }
 
+/// The name of the threads of the shim.
+pub(super) const THREAD: &str = "shim6";
+
 static RUNNING: AtomicPtr<Running> = AtomicPtr::new(ptr::null_mut());
 /// Do not try (again): it could not start, or is not wanted.
 static OFF: AtomicBool = AtomicBool::new(false);
@@ -113,6 +116,7 @@ pub fn ensure() -> Option<&'static Running> {
     match without_signals(start) {
         Ok(running) => {
             install(running);
+            leave::engine_started();
             current()
         }
         Err((config, why)) => {
@@ -157,7 +161,7 @@ fn warn(config: &Config, message: &str) {
     without_signals(|| crate::driver::log::with_log(config, || tracing::warn!("{message}")));
 }
 
-fn without_signals<T>(f: impl FnOnce() -> T) -> T {
+pub(super) fn without_signals<T>(f: impl FnOnce() -> T) -> T {
     // SAFETY: all zero is a valid signal set, and all three pointers are to locals.
     let old = unsafe {
         let (mut all, mut old): (libc::sigset_t, libc::sigset_t) = (std::mem::zeroed(), std::mem::zeroed());
@@ -201,6 +205,7 @@ unsafe extern "C" fn after_fork_in_child() {
         detach::after_fork();
         state::after_fork();
     }
+    leave::after_fork();
     table::own_again();
     guard::unmask_fork();
 }
