@@ -43,7 +43,7 @@ fn both(source: &str) {
             Some(library) => command.env("LD_PRELOAD", library),
             None => command.env_remove("LD_PRELOAD"),
         };
-        let text = run(&mut command);
+        let text = run(command.env("SHIM6_TEST_LIBRARY", library()));
         println!("{source}, preload {preload:?}:\n{text}");
         assert!(text.lines().any(|l| l.starts_with("ok ")), "{text}");
         assert!(!text.contains("FAILED"), "{text}");
