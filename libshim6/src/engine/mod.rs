@@ -370,7 +370,13 @@ impl Engine {
     pub fn wake(&self, ulids: UlidPair) -> Wake {
         let Some(ctx) = self.sending_instance(ulids) else {
             // Bounded by poll_timeout: the entry's end brings poll_changed
-            return if self.negative.holds(ulids) { Wake::default() } else { self.trigger.wake(ulids) };
+            // No context is ever made to an address of this host
+            let ours = self.local.iter().any(|l| l.addr == ulids.peer);
+            return if ours || self.negative.holds(ulids) {
+                Wake::default()
+            } else {
+                self.trigger.wake(ulids)
+            };
         };
         if !ctx.established() {
             return Wake::default();
