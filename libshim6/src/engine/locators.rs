@@ -333,6 +333,7 @@ impl PeerSet {
             addr: l.addr,
             verified: true,
             broken: false,
+            transient: false,
             priority: l.rank,
             weight: l.preference.weight.unwrap_or(0),
         };
@@ -389,6 +390,7 @@ impl PeerSet {
                     addr: l.addr,
                     verified: true,
                     broken: l.preference.flags & preference_flag::BROKEN != 0,
+                    transient: l.preference.flags & preference_flag::TRANSIENT != 0,
                     priority: l.rank,
                     weight: l.preference.weight.unwrap_or(0),
                 });

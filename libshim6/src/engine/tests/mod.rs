@@ -6,6 +6,7 @@ mod establish;
 mod locators;
 mod matrix;
 mod recovery;
+mod rules;
 mod traffic;
 mod units;
 
@@ -46,6 +47,7 @@ pub(super) struct Policy {
     pub(super) in_use: bool,
     pub(super) unread: bool,
     pub(super) foreign: bool,
+    pub(super) first: bool,
     pub(super) owns_default: bool,
     pub(super) asked_flow: Option<FlowId>,
 }
@@ -61,6 +63,9 @@ impl HostPolicy for Shared {
     }
     fn tag_is_foreign(&self, _: ContextTag) -> bool {
         self.0.lock().unwrap().foreign
+    }
+    fn answers_strangers(&self) -> bool {
+        self.0.lock().unwrap().first
     }
     fn has_unread(&self, _: UlidPair) -> bool {
         self.0.lock().unwrap().unread
@@ -96,6 +101,7 @@ impl Host {
             in_use: false,
             unread: false,
             foreign: false,
+            first: true,
             owns_default: true,
             asked_flow: None,
         }));
