@@ -1,8 +1,9 @@
 //! Making addresses: HBA sets (RFC 5535 section 6) and CGAs (RFC 3972 section 4).
 
-use super::pds::{KEY_AT, Pds, PdsError, multi_prefix_octets};
+use super::pds::{COUNT_AT, KEY_AT, PREFIX_AT, Pds, PdsError, multi_prefix_octets};
+use super::search::{Search, modifier_at};
 use super::signature::{SignatureError, check_key};
-use super::verify::{MAX_SEC, hash1, hash2, hash2_fits};
+use super::verify::{MAX_SEC, hash1, hash2, hash2_fits, sec_of};
 use crate::rng::Rng;
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -64,6 +65,8 @@ pub enum GenerateError {
     Pds(PdsError),
     /// The third collision: give up (RFC 3972 section 4 step 8).
     TooManyCollisions,
+    /// The parameters do not have the work in them that this Sec asks for.
+    Work(u8),
     /// [`Progress`] said so.
     Cancelled,
 }
@@ -130,11 +133,7 @@ impl HbaSet {
         progress: Progress<'_>,
     ) -> Result<HbaSet, GenerateError> {
         check_prefixes(prefixes)?;
-        let mut rest = match key_der {
-            Some(key) => key.to_vec(),
-            None => extended_modifier_der(&seed.extended_modifier),
-        };
-        rest.extend_from_slice(&multi_prefix_octets(key_der.is_some(), prefixes));
+        let rest = set_rest(prefixes, key_der, &seed.extended_modifier);
         let recipe = Recipe::search(sec, seed.modifier, rest, progress)?;
         let mut set =
             HbaSet { recipe, prefixes: prefixes.to_vec(), count: seed.collision_count, members: Vec::new() };
@@ -224,46 +223,117 @@ impl Recipe {
         rest: Vec<u8>,
         progress: Progress<'_>,
     ) -> Result<Recipe, GenerateError> {
-        if sec > MAX_SEC {
-            return Err(GenerateError::Sec(sec));
-        }
-        let mut recipe = Recipe { sec, modifier: start, rest, tried: 0 };
-        if sec == 0 {
-            return Ok(recipe);
-        }
-        loop {
-            recipe.tried += 1;
-            if hash2_fits(&hash2(&recipe.modifier, &recipe.rest), sec) {
-                return Ok(recipe);
+        let search = Search::new(sec, rest)?;
+        let mut tried = 0;
+        let modifier = loop {
+            if sec == 0 {
+                break start;
             }
-            recipe.modifier = u128::from_be_bytes(recipe.modifier).wrapping_add(1).to_be_bytes();
-            if recipe.tried.is_multiple_of(PROGRESS_STEP) && progress(recipe.tried).is_break() {
+            if let Some(n) = search.find(&start, tried, PROGRESS_STEP) {
+                tried = n + 1;
+                break modifier_at(&start, n);
+            }
+            tried += PROGRESS_STEP;
+            if progress(tried).is_break() {
                 return Err(GenerateError::Cancelled);
             }
-        }
+        };
+        Ok(Recipe { sec, modifier, rest: search.into_rest(), tried })
     }
 
     /// The address under `prefix` and its PDS.
     fn address(&self, prefix: [u8; 8], count: u8) -> Result<(Ipv6Addr, Pds), GenerateError> {
-        if count > 2 {
-            return Err(GenerateError::TooManyCollisions);
-        }
-        let mut id = hash1(&self.modifier, prefix, count, &self.rest);
-        id[0] = (id[0] & 0x1c) | (self.sec << 5);
-        let mut addr = [0; 16];
-        addr[..8].copy_from_slice(&prefix);
-        addr[8..].copy_from_slice(&id);
-
-        let mut pds = Vec::with_capacity(KEY_AT + self.rest.len());
-        pds.extend_from_slice(&self.modifier);
-        pds.extend_from_slice(&prefix);
-        pds.push(count);
-        pds.extend_from_slice(&self.rest);
-        Ok((Ipv6Addr::from(addr), Pds::parse(&pds).map_err(GenerateError::Pds)?))
+        let mut octets = Vec::with_capacity(KEY_AT + self.rest.len());
+        octets.extend_from_slice(&self.modifier);
+        octets.extend_from_slice(&prefix);
+        octets.push(count);
+        octets.extend_from_slice(&self.rest);
+        let pds = Pds::parse(&octets).map_err(GenerateError::Pds)?;
+        Ok((address_of(&pds, self.sec)?, pds))
     }
 }
 
-fn check_prefixes(prefixes: &[[u8; 8]]) -> Result<(), GenerateError> {
+/// The address with this Sec that a PDS stands for. Whether its Hash2 is good enough for Sec is not looked at.
+///
+/// # Errors
+///
+/// [`GenerateError::Sec`], or [`GenerateError::TooManyCollisions`] if the Collision Count is above 2.
+pub fn address_of(pds: &Pds, sec: u8) -> Result<Ipv6Addr, GenerateError> {
+    if sec > MAX_SEC {
+        return Err(GenerateError::Sec(sec));
+    }
+    if pds.collision_count() > 2 {
+        return Err(GenerateError::TooManyCollisions);
+    }
+    let (prefix, rest) = (pds.subnet_prefix(), &pds.as_bytes()[KEY_AT..]);
+    let mut id = hash1(&pds.modifier(), prefix, pds.collision_count(), rest);
+    id[0] = (id[0] & 0x1c) | (sec << 5);
+    let mut addr = [0; 16];
+    addr[..8].copy_from_slice(&prefix);
+    addr[8..].copy_from_slice(&id);
+    Ok(Ipv6Addr::from(addr))
+}
+
+/// All addresses that are made by the same parameters: those of the HBA set, or the one of a CGA. `sec` is taken as the
+/// highest that Hash2 allows if it is not given.
+///
+/// # Errors
+///
+/// As [`address_of`], and [`GenerateError::Work`] if Hash2 is not good enough for `sec`.
+pub fn addresses_of(pds: &Pds, sec: Option<u8>) -> Result<Vec<(Ipv6Addr, Pds)>, GenerateError> {
+    let hash2 = hash2(&pds.modifier(), &pds.as_bytes()[KEY_AT..]);
+    let fits = |sec: &u8| hash2_fits(&hash2, *sec);
+    let sec = match sec {
+        Some(sec) if sec > MAX_SEC => return Err(GenerateError::Sec(sec)),
+        Some(sec) if !fits(&sec) => return Err(GenerateError::Work(sec)),
+        Some(sec) => sec,
+        None => (0..=MAX_SEC).rfind(fits).unwrap_or(0),
+    };
+    let prefixes = match pds.multi_prefix() {
+        Some(set) => set.prefixes.clone(),
+        None => vec![pds.subnet_prefix()],
+    };
+    prefixes
+        .iter()
+        .map(|prefix| {
+            let pds = changed(pds, |octets| octets[PREFIX_AT..COUNT_AT].copy_from_slice(prefix))?;
+            Ok((address_of(&pds, sec)?, pds))
+        })
+        .collect()
+}
+
+/// What takes the place of an address after a collision: the next Collision Count, all else the same (RFC 3972 section 4
+/// step 8; for a set do it with all members, RFC 5535 section 6 step 6.4).
+///
+/// # Errors
+///
+/// [`GenerateError::TooManyCollisions`] at the third.
+pub fn after_collision(addr: &Ipv6Addr, pds: &Pds) -> Result<(Ipv6Addr, Pds), GenerateError> {
+    let pds = changed(pds, |octets| octets[COUNT_AT] = octets[COUNT_AT].saturating_add(1))?;
+    Ok((address_of(&pds, sec_of(addr))?, pds))
+}
+
+fn changed(pds: &Pds, change: impl FnOnce(&mut [u8])) -> Result<Pds, GenerateError> {
+    let mut octets = pds.as_bytes().to_vec();
+    change(&mut octets);
+    Pds::parse(&octets).map_err(GenerateError::Pds)
+}
+
+/// What follows the Collision Count in the PDSs of a set: key field and Multi-Prefix extension.
+pub(super) fn set_rest(
+    prefixes: &[[u8; 8]],
+    key_der: Option<&[u8]>,
+    extended_modifier: &[u8; 48],
+) -> Vec<u8> {
+    let mut rest = match key_der {
+        Some(key) => key.to_vec(),
+        None => extended_modifier_der(extended_modifier),
+    };
+    rest.extend_from_slice(&multi_prefix_octets(key_der.is_some(), prefixes));
+    rest
+}
+
+pub(super) fn check_prefixes(prefixes: &[[u8; 8]]) -> Result<(), GenerateError> {
     if prefixes.is_empty() {
         return Err(GenerateError::NoPrefix);
     }
@@ -311,6 +381,7 @@ impl fmt::Display for GenerateError {
             GenerateError::TooManyCollisions => {
                 f.write_str("the addresses of three sets in a row are in use elsewhere")
             }
+            GenerateError::Work(n) => write!(f, "the CGA parameters are too weak for Sec {n}"),
             GenerateError::Cancelled => f.write_str("cancelled"),
         }
     }

@@ -216,4 +216,5 @@ pub fn is_own_fd(fd: RawFd) -> bool {
 /// Takes no lock and allocates nothing.
 pub fn after_fork_in_child() {
     sys::close_all_after_fork();
+    super::log::close_after_fork();
 }

@@ -3,6 +3,7 @@
 use super::claim::{Claim, DefaultClaims};
 use super::clock;
 use super::host::SocketHost;
+use super::unread::Unread;
 use crate::addr::{ContextTag, FlowId, UlidPair};
 use crate::engine::HostPolicy;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 /// The socket layer and the claims as the engine sees them.
 pub struct Policy {
     pub host: Arc<dyn SocketHost>,
+    pub unread: Arc<Unread>,
     pub claim: Arc<Claim>,
     pub defaults: Arc<DefaultClaims>,
 }
@@ -29,7 +31,7 @@ impl HostPolicy for Policy {
     }
 
     fn has_unread(&self, ulids: UlidPair) -> bool {
-        self.host.has_unread(ulids)
+        self.unread.is_fresh(ulids)
     }
 
     fn in_use(&self, ulids: UlidPair) -> bool {

@@ -4,7 +4,6 @@ use super::{filter, sys};
 use crate::wire::PROTOCOL;
 use libc::{c_int, c_void};
 use std::io;
-use std::mem::MaybeUninit;
 use std::net::Ipv6Addr;
 
 /// Packets per `recvmmsg`.
@@ -32,9 +31,9 @@ pub struct Received<'a> {
 /// The socket with its buffers.
 pub struct ReceiveSocket {
     fd: sys::OwnFd,
-    packets: Box<[[u8; PACKET]; BATCH]>,
-    controls: Box<[Control; BATCH]>,
-    names: Box<[MaybeUninit<libc::sockaddr_in6>; BATCH]>,
+    packets: Vec<u8>,
+    controls: Vec<Control>,
+    names: Vec<libc::sockaddr_in6>,
     lengths: [(usize, usize, c_int); BATCH],
 }
 
@@ -54,16 +53,14 @@ impl ReceiveSocket {
             sys::set_option(fd.raw(), ipv6, option, &on)?;
         }
         sys::set_option(fd.raw(), libc::SOL_SOCKET, libc::SO_RCVBUF, &RECEIVE_BUFFER)?;
-        // Zeroed pages come from the kernel untouched; a value on the stack would be 2 MB.
-        // SAFETY: all-zero octets are valid values of these types.
-        let (packets, controls, names) = unsafe {
-            (
-                Box::new_zeroed().assume_init(),
-                Box::new_zeroed().assume_init(),
-                Box::new_zeroed().assume_init(),
-            )
-        };
-        Ok(ReceiveSocket { fd, packets, controls, names, lengths: [(0, 0, 0); BATCH] })
+        Ok(ReceiveSocket {
+            fd,
+            // Zeroed octets come from the kernel untouched, so that only what packets fill is ever memory.
+            packets: vec![0; PACKET * BATCH],
+            controls: vec![Control([0; CONTROL]); BATCH],
+            names: vec![sys::sockaddr(Ipv6Addr::UNSPECIFIED, 0); BATCH],
+            lengths: [(0, 0, 0); BATCH],
+        })
     }
 
     /// For epoll.
@@ -79,13 +76,13 @@ impl ReceiveSocket {
     /// Read one batch; how many packets came.
     pub fn receive(&mut self, flags: c_int) -> usize {
         let mut iov: [libc::iovec; BATCH] = std::array::from_fn(|i| libc::iovec {
-            iov_base: (&raw mut self.packets[i]).cast::<c_void>(),
+            iov_base: self.packets[i * PACKET..].as_mut_ptr().cast::<c_void>(),
             iov_len: PACKET,
         });
         let mut messages: [libc::mmsghdr; BATCH] = std::array::from_fn(|i| {
             // SAFETY: an all-zero `mmsghdr` is valid.
             let mut m: libc::mmsghdr = unsafe { std::mem::zeroed() };
-            m.msg_hdr.msg_name = self.names[i].as_mut_ptr().cast();
+            m.msg_hdr.msg_name = (&raw mut self.names[i]).cast();
             m.msg_hdr.msg_namelen = size_of::<libc::sockaddr_in6>() as _;
             m.msg_hdr.msg_iov = &raw mut iov[i];
             m.msg_hdr.msg_iovlen = 1;
@@ -98,7 +95,7 @@ impl ReceiveSocket {
         let got = unsafe { sys::recvmmsg(self.raw(), &mut messages, flags) }.unwrap_or(0);
         for (i, m) in messages[..got].iter().enumerate() {
             let data = (m.msg_len as usize).min(PACKET);
-            let control = (m.msg_hdr.msg_controllen as usize).min(CONTROL);
+            let control = m.msg_hdr.msg_controllen.min(CONTROL);
             self.lengths[i] = (data, control, m.msg_hdr.msg_flags);
         }
         got
@@ -123,13 +120,12 @@ impl ReceiveSocket {
             }
         }
         let destination = destination?;
-        let data = &self.packets[i][..len];
+        let data = &self.packets[i * PACKET..][..len];
         Some(Received { source: self.name(i), destination, hop_limit, traffic_class, data })
     }
 
     fn name(&self, i: usize) -> Ipv6Addr {
-        // SAFETY: the boxes were zeroed, and the kernel writes addresses of this family only.
-        Ipv6Addr::from(unsafe { self.names[i].assume_init_ref() }.sin6_addr.s6_addr)
+        Ipv6Addr::from(self.names[i].sin6_addr.s6_addr)
     }
 }
 

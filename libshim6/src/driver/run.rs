@@ -10,7 +10,8 @@ use super::icmp::IcmpSocket;
 use super::receive::ReceiveSocket;
 use super::shared::{Command, Counters, Shared};
 use super::sys::{self, OwnFd};
-use super::traffic::Tracked;
+use super::traffic::{Report, Tracked};
+use super::unread::Unread;
 use super::{clock, filter, report, send, watch};
 use crate::addr::{FlowId, LocatorPair, UlidPair};
 use crate::engine::{ContextInfo, ContextState, Datagram, Direction, Engine, IcmpError, IcmpKind};
@@ -53,6 +54,7 @@ pub struct Runner {
     claim: Arc<Claim>,
     defaults: Arc<DefaultClaims>,
     host: Arc<dyn SocketHost>,
+    unread: Arc<Unread>,
     timer: OwnFd,
     armed: Option<Time>,
     tracked: HashMap<UlidPair, Tracked>,
@@ -76,13 +78,25 @@ pub struct Parts {
     pub claim: Arc<Claim>,
     pub defaults: Arc<DefaultClaims>,
     pub host: Arc<dyn SocketHost>,
+    pub unread: Arc<Unread>,
 }
 
 impl Runner {
     /// Register with epoll.
     pub fn new(parts: Parts) -> io::Result<Runner> {
-        let Parts { shared, engine, receive, icmp, delivery, addresses, commands, claim, defaults, host } =
-            parts;
+        let Parts {
+            shared,
+            engine,
+            receive,
+            icmp,
+            delivery,
+            addresses,
+            commands,
+            claim,
+            defaults,
+            host,
+            unread,
+        } = parts;
         let timer = sys::timerfd()?;
         let epoll = shared.epoll.raw();
         let sources = [
@@ -106,6 +120,7 @@ impl Runner {
             claim,
             defaults,
             host,
+            unread,
             timer,
             armed: None,
             tracked: HashMap::new(),
@@ -178,7 +193,8 @@ impl Runner {
             if now.since(self.sampled) >= SAMPLE_FRESH {
                 self.sampled = now;
                 for ulids in self.active.clone() {
-                    self.sample(now, ulids);
+                    let last = self.tracked.get(&ulids).map_or(now, Tracked::sampled);
+                    self.sample_with_queue(now, last, ulids);
                 }
             }
             self.engine.handle_timeout(now);
@@ -240,15 +256,26 @@ impl Runner {
         true
     }
 
-    /// Tell the engine what passed since the last time; whether anything was sent.
-    fn sample(&mut self, now: Time, ulids: UlidPair) -> bool {
-        let Some(t) = self.tracked.get_mut(&ulids) else { return false };
-        let (flow, mut sent) = (t.flow, false);
+    /// Tell the engine what passed since the last time; the last of it.
+    fn sample(&mut self, now: Time, ulids: UlidPair) -> Option<Report> {
+        let t = self.tracked.get_mut(&ulids)?;
+        let (flow, mut last) = (t.flow, None);
         for r in t.sample(now) {
             self.engine.payload(r.at, ulids, r.direction, r.packets, r.bytes, flow);
-            sent |= r.direction == Direction::Sent;
+            last = Some(r);
         }
-        sent
+        last
+    }
+
+    /// The same, and if the application reads nothing, what came into its queue (RE-FB-23), `since` then at the earliest:
+    /// a Keepalive is rather sent too early than too late.
+    fn sample_with_queue(&mut self, now: Time, since: Time, ulids: UlidPair) {
+        let last = self.sample(now, ulids);
+        if last.is_some_and(|r| r.direction == Direction::Received) || !self.unread.is_fresh(ulids) {
+            return;
+        }
+        let at = last.map_or(since, |r| r.at.max(since));
+        self.engine.payload(at, ulids, Direction::Received, 1, 0, None);
     }
 
     fn packets(&mut self) {
@@ -301,7 +328,7 @@ impl Runner {
             self.delivery.handle(now, counters, &p, &d);
             let (ulids, octets) = (d.ulids, d.data.len());
             // The engine has counted this one; what the application sent before must not look as if it came after.
-            if self.sample(now, ulids) {
+            if self.sample(now, ulids).is_some_and(|r| r.direction == Direction::Sent) {
                 self.engine.payload(now, ulids, Direction::Received, 1, 0, None);
             }
             if let Some(t) = self.tracked.get_mut(&ulids) {
@@ -329,12 +356,7 @@ impl Runner {
     fn readable(&mut self, fd: RawFd) {
         let now = clock::now();
         for ulids in self.shared.watches.fired(self.shared.epoll.raw(), fd) {
-            // Another peer's data may be what waits in an unconnected socket.
-            let unread = self.host.has_unread(ulids);
-            self.sample(now, ulids);
-            if unread {
-                self.engine.payload(now, ulids, Direction::Received, 1, 0, None);
-            }
+            self.sample_with_queue(now, now, ulids);
             self.refresh(now, ulids);
         }
         self.carry_out(now);
@@ -436,6 +458,7 @@ impl Runner {
         let info = self.engine.context(ulids);
         if info.is_none() {
             self.defaults.release(ulids);
+            self.unread.forget(ulids);
         }
         if !self.tracked.contains_key(&ulids) {
             // A context that the peer started for a pair without traffic so far.

@@ -12,6 +12,7 @@ use super::receive::ReceiveSocket;
 use super::run::{Parts, Runner};
 use super::send::SendSocket;
 use super::shared::{MAX_COMMANDS, Shared};
+use super::unread::Unread;
 use super::{Handle, log, sys};
 use crate::config::Config;
 use crate::engine::Engine;
@@ -96,7 +97,13 @@ pub fn start(config: Config, host: Arc<dyn SocketHost>) -> Result<Handle, StartE
     });
     let claim = Arc::new(claim);
     let defaults = Arc::new(DefaultClaims::default());
-    let policy = Policy { host: host.clone(), claim: claim.clone(), defaults: defaults.clone() };
+    let unread = Arc::new(Unread::new(host.clone()));
+    let policy = Policy {
+        host: host.clone(),
+        unread: unread.clone(),
+        claim: claim.clone(),
+        defaults: defaults.clone(),
+    };
     let engine = Engine::new(config.clone(), Box::new(rng), Box::new(policy), Some(claim.prefix()));
     let delivery = Delivery::new(host.clone(), injector);
     let shared_too = shared.clone();
@@ -111,6 +118,7 @@ pub fn start(config: Config, host: Arc<dyn SocketHost>) -> Result<Handle, StartE
         claim,
         defaults,
         host,
+        unread,
     };
     let runner = Runner::new(parts).map_err(doing("epoll"))?;
     let body = {

@@ -48,6 +48,11 @@ impl Tracked {
         reports.into_iter().flatten()
     }
 
+    /// When it was looked at last.
+    pub fn sampled(&self) -> Time {
+        self.at
+    }
+
     /// Count a datagram that the engine thread itself received for the cell and the engine knows of.
     pub fn note_delivered(&mut self, bytes: usize, now: Time) {
         let _ = self.cell.note_received(bytes, || now);

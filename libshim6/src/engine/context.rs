@@ -190,25 +190,37 @@ impl Context {
         if let (Some(list), Some(pds)) = (self.local.list(), self.local.pds()) {
             options.locators = Some(list);
             options.pds = Some(pds);
+            options.signature = self.local.signature();
             options.preferences = self.local.any_broken().then(|| self.local.preferences());
         }
         options.keepalive_timeout = io.announced_timeout();
     }
 
-    /// Make the message fit by offering less (S6-5.1-3).
-    fn send_fitting(&mut self, io: &mut Io, pair: LocatorPair, build: impl Fn(&Context, &Io) -> Message) {
+    /// Make the message fit by offering less (S6-5.1-3), and sign what is offered then.
+    pub(super) fn fitting(&mut self, io: &mut Io, build: impl Fn(&Context, &Io) -> Message) -> Message {
         let mut message = build(self, io);
-        while message.encoded_len() > MAX_MESSAGE {
+        let lists = |m: &Message| m.options().is_some_and(|o| o.locators.is_some());
+        while message.encoded_len() > MAX_MESSAGE && lists(&message) {
             let n = self.local.addresses().len();
-            if n < 2 || message.options().is_none_or(|o| o.locators.is_none()) {
+            let current = self.reap.current().local;
+            self.local.trim(n.saturating_sub(1), &current, io.rng.as_mut());
+            if self.local.addresses().len() == n {
                 break;
             }
-            self.local.trim(n - 1, io.rng.as_mut());
             message = build(self, io);
         }
-        if message.options().is_some_and(|o| o.locators.is_some()) {
+        if message.options().is_some_and(|o| o.signature.is_some()) {
+            self.local.sign(io.rng.as_mut());
+            message = build(self, io);
+        }
+        if lists(&message) {
             self.local.mark_listed();
         }
+        message
+    }
+
+    fn send_fitting(&mut self, io: &mut Io, pair: LocatorPair, build: impl Fn(&Context, &Io) -> Message) {
+        let message = self.fitting(io, build);
         io.send(pair, &message);
     }
 

@@ -231,6 +231,10 @@ impl Engine {
         if id.is_none() && !self.io.host.serves(r.ulids, flow) {
             return self.io.counters.drop(Dropped::NotServed);
         }
+        // RSA costs more than all the rest
+        if r.options.signature.is_some() && !self.io.limiter.allow(now, &d.source) {
+            return self.io.counters.drop(Dropped::RateLimited);
+        }
         let known = id.and_then(|id| self.table.get(id)).map(|c| &c.peer);
         let offer = match verify::check(r.options, r.ulids.peer, known) {
             Ok(offer) => offer,
@@ -369,6 +373,7 @@ impl Engine {
         ctx.exchange = None;
         let again = std::mem::replace(&mut ctx.was_established, true);
         ctx.local.accept(ctx.local.addresses(), ctx.local.list().is_some());
+        ctx.local.untrim();
         let limit = self.io.config.shim6.idle_timeout.max(super::MIN_IDLE);
         ctx.idle_check = ctx.last_use.max(now) + limit;
         // The peer's list may be another one now, and REAP probes at once if it was exploring

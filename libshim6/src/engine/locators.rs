@@ -58,6 +58,8 @@ pub(super) struct LocalSet {
     /// The peer has our PDS (S6-5.10-4).
     pds_known: bool,
     max: usize,
+    /// Over the list of this generation.
+    signature: Option<(u32, Vec<u8>)>,
 }
 
 impl LocalSet {
@@ -79,6 +81,7 @@ impl LocalSet {
             accepted: vec![ulid],
             pds_known: false,
             max: MAX_OFFERED,
+            signature: None,
         };
         set.refresh(host, rng);
         if set.generation == 0 {
@@ -119,10 +122,11 @@ impl LocalSet {
         change
     }
 
-    /// Locators that may be offered with our ULID (DESIGN section 8): plain: itself; HBA: its set, as far as present.
+    /// Locators that may be offered with our ULID (DESIGN section 8), as far as present: plain: itself; HBA: its set; with a
+    /// key that can sign: all (LS-H-26, LS-H-27, LS-H-29, LS-H-30).
     fn wanted(&self, host: &[LocalLocator]) -> Vec<Offered> {
         let members = |l: &&LocalLocator| {
-            l.addr == self.ulid || self.identity.as_ref().is_some_and(|i| i.contains(&l.addr))
+            l.addr == self.ulid || self.identity.as_ref().is_some_and(|i| i.can_sign() || i.contains(&l.addr))
         };
         let mut out: Vec<Offered> = host
             .iter()
@@ -136,7 +140,8 @@ impl LocalSet {
             })
             .collect();
         // The most stable first, as the end is what gets cut off (S6-N-6, HC-USE-17)
-        out.sort_by_key(|o| (o.addr != self.ulid, !o.operational, o.deprecated));
+        let foreign = |o: &Offered| self.identity.as_ref().is_some_and(|i| !i.contains(&o.addr));
+        out.sort_by_key(|o| (o.addr != self.ulid, !o.operational, o.deprecated, foreign(o)));
         out.dedup_by_key(|o| o.addr);
         out
     }
@@ -146,41 +151,95 @@ impl LocalSet {
         loop {
             let generation = rng.u32();
             if !self.used.contains(&generation) {
-                self.generation = generation;
-                break;
+                return self.use_generation(generation);
             }
         }
+    }
+
+    fn use_generation(&mut self, generation: u32) {
+        self.generation = generation;
         if self.used.len() >= MAX_USED {
             self.used.remove(0);
         }
         self.used.push(self.generation);
     }
 
-    /// Offer at most `max` locators, because a message with more would be too long (S6-5.1-3).
-    pub(super) fn trim(&mut self, max: usize, rng: &mut dyn Rng) {
+    /// Offer at most `max` locators, because a message with more would be too long (S6-5.1-3). The least preferred goes
+    /// first, the ULID and `current` never do (HC-USE-17).
+    pub(super) fn trim(&mut self, max: usize, current: &Ipv6Addr, rng: &mut dyn Rng) {
         self.max = self.max.min(max.max(1));
-        if self.offered.len() > self.max {
-            self.offered.truncate(self.max);
+        let before = self.offered.len();
+        while self.offered.len() > self.max {
+            let spare = self.offered.iter().rposition(|o| o.addr != self.ulid && o.addr != *current);
+            let Some(i) = spare else { break };
+            self.offered.remove(i);
+        }
+        if self.offered.len() != before {
             self.renew(rng);
         }
     }
 
+    /// The exchange whose messages had no room is over: the next refresh offers all again, which an Update Request tells.
+    pub(super) fn untrim(&mut self) {
+        self.max = MAX_OFFERED;
+    }
+
+    /// By which method the peer can verify a locator of ours (HC-USE-12, HC-USE-14).
+    fn method_of(identity: &Identity, addr: &Ipv6Addr) -> u8 {
+        let hba = identity.kind() != IdentityKind::Cga && identity.contains(addr);
+        if hba { method::HBA } else { method::CGA }
+    }
+
     /// The Locator List option, if we have something to list: a host with one locator has not (S6-N-6, S6-N-37).
     pub(super) fn list(&self) -> Option<LocatorList> {
-        let identity = self.identity.as_ref()?;
+        let identity = self.identity.as_ref().filter(|_| self.can_list())?;
         if self.offered.len() < 2 && !self.listed {
             return None;
         }
-        let by = if identity.kind() == IdentityKind::Cga { method::CGA } else { method::HBA };
-        if by == method::CGA {
-            // Needs a signature, so a CGA host offers its ULID only
-            return None;
-        }
+        let element = |o: &Offered| (Self::method_of(identity, &o.addr), o.addr);
         Some(LocatorList {
             generation: self.generation,
-            locators: self.offered.iter().map(|o| (by, o.addr)).collect(),
+            locators: self.offered.iter().map(element).collect(),
             methods_offset: 0,
         })
+    }
+
+    /// Locators of the list that need a signature, in its order (HC-SIG-02).
+    fn to_sign(&self) -> Vec<Ipv6Addr> {
+        let list = self.list().map(|l| l.locators).unwrap_or_default();
+        list.into_iter().filter(|(by, _)| *by == method::CGA).map(|(_, addr)| addr).collect()
+    }
+
+    /// The CGA Signature option that goes with the list, if it needs one (HC-SIG-07, HC-SIG-08). Before [`LocalSet::sign`]
+    /// it has the right length only.
+    pub(super) fn signature(&self) -> Option<Vec<u8>> {
+        if self.to_sign().is_empty() {
+            return None;
+        }
+        match &self.signature {
+            Some((generation, signature)) if *generation == self.generation => Some(signature.clone()),
+            _ => self.identity.as_ref().map(|i| vec![0; i.signature_len()]),
+        }
+    }
+
+    /// Sign the list as it is now, unless that is done (HC-USE-13).
+    pub(super) fn sign(&mut self, rng: &mut dyn Rng) {
+        let signed = self.to_sign();
+        let Some(identity) = self.identity.clone().filter(|_| !signed.is_empty()) else { return };
+        if self.signature.as_ref().is_some_and(|(generation, _)| *generation == self.generation) {
+            return;
+        }
+        // Other peers got the same list: no need to compute again. It stays a number that is new here (S6-N-3)
+        if let Some(generation) = identity.recent_generation(&signed)
+            && !self.used.contains(&generation)
+        {
+            self.use_generation(generation);
+        }
+        self.signature = identity.sign(self.generation, &signed, rng).map(|s| (self.generation, s));
+        if self.signature.is_none() {
+            // A key that does not work is none
+            self.identity = None;
+        }
     }
 
     /// The Locator Preferences option for the list in force: flags only.
@@ -224,7 +283,7 @@ impl LocalSet {
 
     /// Whether a list can ever be sent.
     pub(super) fn can_list(&self) -> bool {
-        self.identity.as_ref().is_some_and(|i| i.kind() != IdentityKind::Cga)
+        self.identity.as_ref().is_some_and(|i| i.kind() != IdentityKind::Cga || i.can_sign())
     }
 
     /// The peer accepted these of our locators (R2, completed I2 or I2bis, Update Acknowledgement).
@@ -257,14 +316,15 @@ impl LocalSet {
 
     pub(super) fn info(&self) -> Vec<LocatorInfo> {
         let kind = self.identity.as_ref().map(|i| i.kind());
-        let hba = matches!(kind, Some(IdentityKind::Hba | IdentityKind::CgaHba));
+        let hba =
+            |addr| self.identity.as_ref().is_some_and(|i| i.kind() != IdentityKind::Cga && i.contains(addr));
         let cga = matches!(kind, Some(IdentityKind::Cga | IdentityKind::CgaHba));
         self.offered
             .iter()
             .map(|o| LocatorInfo {
                 addr: o.addr,
                 ifindex: o.ifindex,
-                hba,
+                hba: hba(&o.addr),
                 cga,
                 verified: true,
                 probed: true,

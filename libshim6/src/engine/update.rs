@@ -90,15 +90,23 @@ impl Context {
             return;
         }
         update.sent += 1;
-        let options = Options {
-            locators: self.local.list().filter(|_| update.news.list),
-            preferences: update.news.preferences.then(|| self.local.preferences()),
-            pds: if update.with_pds { self.local.pds() } else { None },
-            keepalive_timeout: if update.news.keepalive { Some(io.timeout_seconds()) } else { None },
-            ..Options::default()
-        };
-        let request_nonce = update.nonce;
-        io.send(pair, &Message::UpdateRequest(UpdateRequest { receiver_tag, request_nonce, options }));
+        let (news, with_pds, request_nonce) = (update.news, update.with_pds, update.nonce);
+        let message = self.fitting(io, |ctx, io| {
+            let options = Options {
+                locators: ctx.local.list().filter(|_| news.list),
+                signature: if news.list { ctx.local.signature() } else { None },
+                preferences: news.preferences.then(|| ctx.local.preferences()),
+                pds: if with_pds { ctx.local.pds() } else { None },
+                keepalive_timeout: if news.keepalive { Some(io.timeout_seconds()) } else { None },
+                ..Options::default()
+            };
+            Message::UpdateRequest(UpdateRequest { receiver_tag, request_nonce, options })
+        });
+        if let Some(update) = &mut self.update {
+            // What did not fit is not accepted either
+            update.addrs = self.local.addresses();
+        }
+        io.send(pair, &message);
         self.reap.payload_sent(&mut io.env(now));
     }
 
@@ -156,6 +164,9 @@ impl Engine {
         });
         let seen = ctx.requests.contains(&m.request_nonce);
         if !seen {
+            if m.options.signature.is_some() && !self.io.limiter.allow(now, &d.source) {
+                return self.io.counters.drop(Dropped::RateLimited);
+            }
             let offer = match verify::check(&m.options, ctx.ulids.peer, Some(&ctx.peer)) {
                 Ok(offer) => offer,
                 Err(Refusal::Pds) => return self.io.counters.drop(Dropped::BadPds),

@@ -1,12 +1,17 @@
 //! Finding the parameter files of this host.
 
-use super::Identity;
-use super::file::{FileError, MAX_FILE, from_text};
+use super::file::{FileError, KeyPlace, MAX_FILE, parse, private_key};
+use super::{Identity, IdentityError};
+use crate::crypto::SigningKey;
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// Where an administrator puts identities for all users (DESIGN section 9).
 pub const SYSTEM_DIR: &str = "/etc/shim6/identities";
@@ -69,23 +74,81 @@ pub(super) fn load_from(
                 return (found, problems);
             }
             match read(&file) {
-                Ok(identity) if found.iter().any(|(_, i)| **i == identity) => {}
-                Ok(identity) => found.push((file, Arc::new(identity))),
                 Err(problem) => problems.push(problem),
+                Ok(identity) => match found.iter_mut().find(|(_, i)| i.members().eq(identity.members())) {
+                    None => found.push((file, Arc::new(identity))),
+                    // A copy with the key serves better than one without
+                    Some(same) if identity.can_sign() && !same.1.can_sign() => {
+                        *same = (file, Arc::new(identity))
+                    }
+                    Some(_) => {}
+                },
             }
         }
     }
     (found, problems)
 }
 
-/// The identity in a file.
+/// The identity in a file, with its private key if this user may read it.
 ///
 /// # Errors
 ///
-/// If the file cannot be read or its contents do not verify.
+/// If the file cannot be read, its contents do not verify, or others may read the private key (HC-SIG-15).
 pub fn read(path: &Path) -> Result<Identity, LoadProblem> {
-    let contents = read_contents(path)?;
-    from_text(&contents).map_err(|e| LoadProblem { path: path.into(), problem: e.to_string() })
+    read_placed(path).map(|(identity, _)| identity)
+}
+
+/// As [`read`], with the place of the private key.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_placed(path: &Path) -> Result<(Identity, KeyPlace), LoadProblem> {
+    let problem = |problem: String| LoadProblem { path: path.into(), problem };
+    let (contents, mode) = read_with_mode(path)?;
+    let (identity, place) = parse(&contents).map_err(|e| problem(e.to_string()))?;
+    match &place {
+        KeyPlace::None => Ok((identity, place)),
+        KeyPlace::Inside => closed(path, mode).map(|()| (identity, place)),
+        KeyPlace::Beside(name) => {
+            let file = path.with_file_name(name);
+            // The parameters are for all users, the key for its owner
+            if access(&file, AccessFlags::R_OK) == Err(Errno::EACCES) {
+                return Ok((identity, place));
+            }
+            let key = read_key(&file)?;
+            let identity = identity.with_key(key).map_err(|e: IdentityError| LoadProblem {
+                path: file,
+                problem: format!("{e}; {} names it", path.display()),
+            })?;
+            Ok((identity, place))
+        }
+    }
+}
+
+/// The private key in a file: PEM (PKCS#8 or PKCS#1) or bare DER, without passphrase.
+///
+/// # Errors
+///
+/// If the file cannot be read, has no key that may sign locators, or others may read it (HC-SIG-15).
+pub fn read_key(path: &Path) -> Result<Arc<SigningKey>, LoadProblem> {
+    let (contents, mode) = read_with_mode(path)?;
+    closed(path, mode)?;
+    private_key(&contents).map_err(|e| LoadProblem { path: path.into(), problem: e.to_string() })
+}
+
+/// A private key that others can read is none.
+fn closed(path: &Path, mode: u32) -> Result<(), LoadProblem> {
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    let problem = format!(
+        "it holds a private key, and others may open it (mode {:04o}); close it with `chmod 600 {}`, and make new \
+         addresses if others had the chance to read it",
+        mode & 0o7777,
+        path.display()
+    );
+    Err(LoadProblem { path: path.into(), problem })
 }
 
 /// The contents of a parameter file, at most [`MAX_FILE`] octets.
@@ -93,7 +156,11 @@ pub fn read(path: &Path) -> Result<Identity, LoadProblem> {
 /// # Errors
 ///
 /// If the file cannot be read, is no regular file, or is too large.
-pub fn read_contents(path: &Path) -> Result<Vec<u8>, LoadProblem> {
+pub fn read_contents(path: &Path) -> Result<Zeroizing<Vec<u8>>, LoadProblem> {
+    read_with_mode(path).map(|(contents, _)| contents)
+}
+
+fn read_with_mode(path: &Path) -> Result<(Zeroizing<Vec<u8>>, u32), LoadProblem> {
     let problem = |e: io::Error| LoadProblem::io(path, &e);
     // Before it is opened: a FIFO would block
     if !fs::metadata(path).map_err(problem)?.is_file() {
@@ -102,12 +169,16 @@ pub fn read_contents(path: &Path) -> Result<Vec<u8>, LoadProblem> {
             problem: "not a regular file; give a parameter file".into(),
         });
     }
-    let mut contents = Vec::new();
-    File::open(path).and_then(|f| f.take(MAX_FILE as u64 + 1).read_to_end(&mut contents)).map_err(problem)?;
+    let file = File::open(path).map_err(problem)?;
+    let meta = file.metadata().map_err(problem)?;
+    // Of its final size at once, so that no copy of a key is left behind
+    let size = usize::try_from(meta.len()).unwrap_or(usize::MAX).min(MAX_FILE) + 1;
+    let mut contents = Zeroizing::new(Vec::with_capacity(size));
+    file.take(MAX_FILE as u64 + 1).read_to_end(&mut contents).map_err(problem)?;
     if contents.len() > MAX_FILE {
         return Err(LoadProblem { path: path.into(), problem: FileError::TooLarge.to_string() });
     }
-    Ok(contents)
+    Ok((contents, meta.mode()))
 }
 
 /// `place` itself if it is a file, else its parameter files in the order of their names.

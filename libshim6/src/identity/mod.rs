@@ -1,4 +1,4 @@
-//! Identities: the HBA sets (later CGAs) of this host, their parameter files, and how they match addresses.
+//! Identities: the HBA sets and CGAs of this host, their parameter files, and how they match addresses.
 //!
 //! Enters: parameter files, addresses. Leaves: [`Identity`] values whose addresses were all verified against their PDSs.
 //!
@@ -17,7 +17,12 @@
 //! -----END SHIM6 CGA PARAMETERS-----
 //! ```
 //!
-//! The blocks of a file are those of one HBA set, or one block of a CGA. A directory holds files `*.pem`. They are looked
+//! The blocks of a file are those of one HBA set, or one block of a CGA. The private key of a CGA or of a CGA-compatible
+//! HBA set follows as a block `PRIVATE KEY` (PKCS#8), or stands in a file of its own in the same directory, which a header
+//! `Key-File: NAME` of the first block names; whichever file holds it must be closed to others (mode 0600). Without the key
+//! the addresses are used as far as they need no signature.
+//!
+//! A directory holds files `*.pem`. They are looked
 //! for in the places that the configuration names, in `$XDG_CONFIG_HOME/shim6/identities` (`~/.config/...`) and in
 //! `/etc/shim6/identities`. For checking an address ([`parameters`]) the bare octets of a PDS do as well.
 
@@ -26,10 +31,18 @@ mod load;
 #[cfg(test)]
 mod tests;
 
-pub use file::{FileError, LABEL, MAX_FILE, from_text, parameters, to_text};
-pub use load::{EXTENSION, LoadProblem, SYSTEM_DIR, load_all, load_files, read, read_contents, user_dir};
+pub use file::{
+    FileError, KeyPlace, LABEL, MAX_FILE, from_text, key_of, parameters, parse, private_key, to_file, to_text,
+};
+pub use load::{
+    EXTENSION, LoadProblem, SYSTEM_DIR, load_all, load_files, read, read_contents, read_key, read_placed,
+    user_dir,
+};
 
-use crate::crypto::{HbaSet, Pds, VerifyError, sec_of, verify_cga};
+use crate::crypto::{
+    GenerateError, HbaSet, Pds, SigningKey, VerifyError, after_collision, sec_of, verify_cga,
+};
+use crate::rng::Rng;
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -45,11 +58,12 @@ pub enum IdentityKind {
     Cga,
 }
 
-/// An HBA set or a CGA that addresses of this host belong to. It holds public parameters only.
+/// An HBA set or a CGA that addresses of this host belong to, with the private key if there is one and it is known.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Identity {
     kind: IdentityKind,
     members: Vec<(Ipv6Addr, Pds)>,
+    key: Option<Arc<SigningKey>>,
 }
 
 /// Why addresses and parameters are no identity.
@@ -63,6 +77,8 @@ pub enum IdentityError {
     Duplicate(Ipv6Addr),
     /// The parameters of this address are not those of the set of the first one.
     Foreign(Ipv6Addr),
+    /// The private key is not that of the public key in the parameters, or they have none.
+    Key,
 }
 
 impl Identity {
@@ -91,7 +107,7 @@ impl Identity {
                 return Err(IdentityError::Foreign(*addr));
             }
         }
-        Ok(Identity { kind, members })
+        Ok(Identity { kind, members, key: None })
     }
 
     /// The identity of a set that was just made.
@@ -100,7 +116,58 @@ impl Identity {
         Identity {
             kind: if key { IdentityKind::CgaHba } else { IdentityKind::Hba },
             members: set.members().to_vec(),
+            key: None,
         }
+    }
+
+    /// The same with the private key to sign with.
+    ///
+    /// # Errors
+    ///
+    /// [`IdentityError::Key`] if it is not the one that the addresses are made with.
+    pub fn with_key(self, key: Arc<SigningKey>) -> Result<Identity, IdentityError> {
+        let fits = |(_, pds): &(Ipv6Addr, Pds)| pds.has_public_key() && pds.key_der() == key.public_der();
+        if !self.members.iter().all(fits) {
+            return Err(IdentityError::Key);
+        }
+        Ok(Identity { key: Some(key), ..self })
+    }
+
+    /// Whether it can vouch for addresses that are none of its own: its private key is there (HC-SIG-09).
+    pub fn can_sign(&self) -> bool {
+        self.key.is_some()
+    }
+
+    /// The signature over locators of a list, in their order: contents of the CGA Signature option (RFC 5533 section
+    /// 5.15.5). The same octets each time; `rng` only blinds the computation. `None` without private key.
+    pub fn sign(&self, generation: u32, locators: &[Ipv6Addr], rng: &mut dyn Rng) -> Option<Vec<u8>> {
+        self.key.as_ref()?.sign(generation, locators, rng)
+    }
+
+    /// A generation that [`Identity::sign`] was called with lately for these locators, to be taken again.
+    pub fn recent_generation(&self, locators: &[Ipv6Addr]) -> Option<u32> {
+        self.key.as_ref()?.recent_generation(locators)
+    }
+
+    /// Octets that [`Identity::sign`] gives; 0 without private key.
+    pub fn signature_len(&self) -> usize {
+        self.key.as_ref().map_or(0, |key| key.bits().div_ceil(8))
+    }
+
+    /// The identity that takes the place of this one after another host was found to have one of its addresses: all members
+    /// with the next Collision Count (RFC 3972 section 4 step 8, RFC 5535 section 6 step 6.4). The old ones have to be
+    /// withdrawn (HC-HBA-13).
+    ///
+    /// # Errors
+    ///
+    /// [`GenerateError::TooManyCollisions`] at the third collision.
+    pub fn after_collision(&self) -> Result<Identity, GenerateError> {
+        let members = self.members.iter().map(|(addr, pds)| after_collision(addr, pds));
+        Ok(Identity { members: members.collect::<Result<_, _>>()?, ..self.clone() })
+    }
+
+    pub(crate) fn key(&self) -> Option<&SigningKey> {
+        self.key.as_deref()
     }
 
     /// What its addresses prove.
@@ -144,6 +211,7 @@ impl fmt::Debug for Identity {
         f.debug_struct("Identity")
             .field("kind", &self.kind)
             .field("members", &self.members().collect::<Vec<_>>())
+            .field("can_sign", &self.can_sign())
             .finish_non_exhaustive()
     }
 }
@@ -164,6 +232,9 @@ impl fmt::Display for IdentityError {
             IdentityError::Empty => f.write_str("there is no address"),
             IdentityError::Verify(addr, e) => write!(f, "{addr}: {e}"),
             IdentityError::Duplicate(addr) => write!(f, "{addr} is there twice"),
+            IdentityError::Key => {
+                f.write_str("the private key is not the one that the addresses were made with")
+            }
             IdentityError::Foreign(addr) => write!(f, "{addr} is not of the set of the first address"),
         }
     }

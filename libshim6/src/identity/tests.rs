@@ -3,6 +3,7 @@
 use super::file::{FileError, MAX_FILE, from_text, parameters, to_text};
 use super::load::{load_from, read};
 use super::*;
+use crate::crypto::{CgaSeed, KeyError, generate_cga, verify_signature};
 use crate::rng::SeededRng;
 use proptest::prelude::*;
 use std::fs;
@@ -82,7 +83,10 @@ fn debug_shows_no_parameters() {
     // HC-SIG-15
     let identity = identity(1, 1);
     let addr = identity.members().next().unwrap();
-    assert_eq!(format!("{identity:?}"), format!("Identity {{ kind: Hba, members: [{addr}], .. }}"));
+    assert_eq!(
+        format!("{identity:?}"),
+        format!("Identity {{ kind: Hba, members: [{addr}], can_sign: false, .. }}")
+    );
 }
 
 #[test]
@@ -118,6 +122,149 @@ fn bare_octets() {
     assert_eq!(parameters(pds.as_bytes()), Ok(vec![(None, pds.clone())]));
     // They do not tell the address, so they are no identity
     assert_eq!(from_text(pds.as_bytes()), Err(FileError::NoAddress(1)));
+}
+
+fn cga(key: &SigningKey, seed: u64) -> Identity {
+    let prefix = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0];
+    let seed = CgaSeed::random(&mut SeededRng::new(seed));
+    let made = generate_cga(prefix, 0, key.public_der(), &seed, &mut |_| std::ops::ControlFlow::Continue(()));
+    Identity::new(vec![made.unwrap()]).unwrap()
+}
+
+fn key(seed: u64) -> Arc<SigningKey> {
+    Arc::new(SigningKey::generate(1024, &mut SeededRng::new(seed)).unwrap())
+}
+
+/// A set of two with `key`.
+fn set_with_key(key: &SigningKey) -> Identity {
+    let prefixes = [0x2001_0db8_0000_0000u64, 0x2001_0db8_0001_0000].map(u64::to_be_bytes);
+    let set = HbaSet::generate(&prefixes, 0, Some(key.public_der()), &mut SeededRng::new(5));
+    Identity::from_set(&set.unwrap())
+}
+
+#[test]
+fn identities_with_a_key() {
+    // LS-H-20, LS-H-23, HC-SIG-09, HC-SIG-15
+    let key = key(1);
+    let list = ["2001:db8:77::1".parse().unwrap()];
+    for public in [cga(&key, 2), set_with_key(&key)] {
+        assert!(!public.can_sign() && public.sign(1, &list, &mut SeededRng::new(3)).is_none());
+        let identity = public.clone().with_key(key.clone()).unwrap();
+        assert_eq!((identity.can_sign(), identity.signature_len()), (true, 128));
+        let signature = identity.sign(1, &list, &mut SeededRng::new(3)).unwrap();
+        let ulid = identity.members().next().unwrap();
+        let pds = identity.parameters(&ulid).unwrap();
+        assert_eq!(verify_signature(&ulid, pds, 1, &list, &signature), Ok(()));
+
+        // Inside of the file
+        let text = to_file(&identity, &KeyPlace::Inside);
+        assert!(text.contains("SECRET") && text.contains("-----BEGIN PRIVATE KEY-----"));
+        assert_eq!(parse(text.as_bytes()), Ok((identity.clone(), KeyPlace::Inside)));
+        // Neither text for others nor Debug have it
+        let body: Vec<&str> = text.split("-----BEGIN PRIVATE KEY-----\n").nth(1).unwrap().lines().collect();
+        for shown in
+            [to_text(&identity), format!("{identity:?}"), to_file(&identity, &KeyPlace::None).to_string()]
+        {
+            assert!(!shown.contains("PRIVATE") && !shown.contains(body[3]), "{shown}");
+        }
+        assert_eq!(from_text(to_text(&identity).as_bytes()), Ok(public.clone()));
+        // Beside it
+        let place = KeyPlace::Beside("my.key".into());
+        let text = to_file(&identity, &place);
+        assert!(!text.contains("PRIVATE") && text.contains("\nKey-File: my.key\n"), "{text:?}");
+        assert_eq!(parse(text.as_bytes()), Ok((public.clone(), place)));
+    }
+    // An HBA-only set has no use for one, another's key fits nobody
+    assert_eq!(identity(1, 2).with_key(key.clone()), Err(IdentityError::Key));
+    assert_eq!(cga(&self::key(2), 2).with_key(key), Err(IdentityError::Key));
+}
+
+#[test]
+fn damaged_keys() {
+    let (key, other) = (key(1), key(2));
+    let identity = cga(&key, 2).with_key(key.clone()).unwrap();
+    let good = to_file(&identity, &KeyPlace::Inside);
+    let broken = |text: &str| parse(text.as_bytes()).unwrap_err();
+    let foreign = format!("{}{}", to_text(&identity), other.to_pem().unwrap().as_str());
+    assert_eq!(broken(&foreign), FileError::Identity(IdentityError::Key));
+    let twice = format!("{}{}", good.as_str(), key.to_pem().unwrap().as_str());
+    assert_eq!(broken(&twice), FileError::Keys(2));
+    assert_eq!(broken(&good.replace(" PRIVATE KEY", " ENCRYPTED PRIVATE KEY")), FileError::Locked);
+    let at = good.find("PRIVATE KEY-----\n").unwrap() + 200;
+    let last = if good.as_bytes()[at] == b'A' { "B" } else { "A" };
+    let changed = format!("{}{last}{}", &good[..at], &good[at + 1..]);
+    assert_eq!(broken(&changed), FileError::Key(KeyError::Malformed));
+    for name in ["../my.key", "/etc/my.key", "..", "."] {
+        let text = to_file(&identity, &KeyPlace::Beside(name.into()));
+        assert_eq!(broken(&text), FileError::KeyFile(name.into()));
+    }
+    // Named and there
+    let both = format!(
+        "{}{}",
+        to_file(&identity, &KeyPlace::Beside("k".into())).as_str(),
+        key.to_pem().unwrap().as_str()
+    );
+    assert_eq!(broken(&both), FileError::KeyFile("k".into()));
+    assert_eq!(private_key(b"no key"), Err(FileError::Keys(0)));
+}
+
+#[test]
+fn key_files() {
+    // HC-SIG-15: a key that others can read is refused, one that we cannot read is not needed
+    use std::os::unix::fs::PermissionsExt;
+    let dir = Scratch::new("keys");
+    let key = key(1);
+    let identity = cga(&key, 2).with_key(key.clone()).unwrap();
+    let mode = |path: &PathBuf, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let inside = dir.write("a.pem", to_file(&identity, &KeyPlace::Inside).as_bytes());
+    mode(&inside, 0o600);
+    assert_eq!(read(&inside), Ok(identity.clone()));
+    for open in [0o640, 0o604, 0o644, 0o620] {
+        mode(&inside, open);
+        let e = read(&inside).unwrap_err().to_string();
+        assert!(e.contains("chmod 600") && e.contains("a.pem"), "{e}");
+    }
+    let place = KeyPlace::Beside("b.key".into());
+    let beside = dir.write("b.pem", to_file(&identity, &place).as_bytes());
+    mode(&beside, 0o644);
+    let e = read(&beside).unwrap_err();
+    assert!(e.path.ends_with("b.key") && e.problem.contains("No such file"), "{e}");
+    let file = dir.write("b.key", key.to_pem().unwrap().as_bytes());
+    mode(&file, 0o644);
+    assert!(read(&beside).unwrap_err().problem.contains("chmod 600"));
+    mode(&file, 0o600);
+    assert_eq!(read_placed(&beside), Ok((identity.clone(), place)));
+    dir.write("b.key", self::key(2).to_pem().unwrap().as_bytes());
+    let e = read(&beside).unwrap_err();
+    assert!(e.path.ends_with("b.key") && e.problem.contains("not the one"), "{e}");
+
+    // Of two copies the one with key is taken, once
+    mode(&inside, 0o600);
+    let public = dir.write("0.pem", to_text(&identity));
+    let (found, problems) = load_from(&[public, inside.clone()], &[]);
+    assert_eq!(problems, []);
+    assert_eq!(found.iter().map(|(p, i)| (p.clone(), i.can_sign())).collect::<Vec<_>>(), [(inside, true)]);
+}
+
+#[test]
+fn after_collisions() {
+    // HC-HBA-11, HC-HBA-12, HC-GEN-11
+    let key = key(1);
+    for first in [identity(1, 3), cga(&key, 2).with_key(key.clone()).unwrap(), set_with_key(&key)] {
+        let mut now = first.clone();
+        for count in 1..=2 {
+            let next = now.after_collision().unwrap();
+            assert_eq!((next.kind(), next.can_sign()), (first.kind(), first.can_sign()));
+            for (a, b) in next.members().zip(now.members()) {
+                assert!(a != b && a.octets()[..8] == b.octets()[..8]);
+                assert_eq!(next.parameters(&a).unwrap().collision_count(), count);
+            }
+            // It is one by the rules
+            assert_eq!(from_text(to_text(&next).as_bytes()).unwrap().members, next.members);
+            now = next;
+        }
+        assert_eq!(now.after_collision(), Err(GenerateError::TooManyCollisions));
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod attacks;
 mod crossing;
 mod establish;
+mod keys;
 mod locators;
 mod matrix;
 mod recovery;
