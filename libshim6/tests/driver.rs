@@ -60,9 +60,12 @@ fn silence(lab: &Lab) -> Duration {
 // locator and reaches the kernel sockets, which keep their addresses.
 #[test]
 fn a_blackhole_is_survived_and_the_way_back_too() {
+    // S6-11.1-2, S6-11.1-3, S6-11.1-4, S6-12-2, S6-12.2-4, S6-4.6-1, S6-E-1, S6-E-2, S6-E-11, LS-PL-01, LS-P-08, LS-P-09
     let lab = Lab::new();
     established(&lab);
     assert_eq!((lab.a.cell.forward(), lab.b.cell.forward()), (None, None));
+    // S6-12.1-2: what comes without extension header is the kernel's affair alone.
+    assert_eq!((lab.a.handle.counters().injected, lab.b.handle.counters().injected), (0, 0));
     blackhole(&lab, 1);
     println!("blackhole: {:?}", silence(&lab));
     for side in [&lab.a, &lab.b] {
@@ -134,6 +137,7 @@ fn a_bound_ulid_is_held_on_loopback_until_it_is_back() {
 
 #[test]
 fn a_link_that_goes_down_is_survived() {
+    // LS-H-13
     let lab = Lab::new();
     established(&lab);
     lab.a.run("ip link set a1 down");
@@ -209,6 +213,8 @@ fn only_what_a_socket_takes_is_re_injected() {
     send(&Forward { peer_tag: unknown, ..forward }, 17, &b.datagram(b"z"));
     wait_for("R1bis", Duration::from_millis(300), || now().control_sent > sent);
     assert_eq!(a.receive_within(Duration::from_millis(100)), None);
+    // LS-P-06: no kernel complained of protocol 140.
+    assert_eq!((a.handle.counters().icmp_errors, b.handle.counters().icmp_errors), (0, 0));
 }
 
 /// What `side` would send now with `data`, as the network sees it.
@@ -229,6 +235,7 @@ fn on_the_wire(side: &driver_lab::Side, data: &[u8]) -> Vec<u8> {
 // the datagram between the ULIDs.
 #[test]
 fn icmp_errors_about_tagged_packets_reach_the_socket() {
+    // S6-15-2
     let lab = Lab::new();
     established(&lab);
     blackhole(&lab, 1);

@@ -282,6 +282,7 @@ const DOCUMENT: &str = include_str!("../../../../docs/state-machine.md");
 
 #[test]
 fn every_state_against_every_event() {
+    // LS-U-01, LS-BIS-01, LS-BIS-02, LS-PL-02, LS-PL-03, LS-UP-04, LS-I2-15, LS-I2-18, S6-12.4-4, RE-PR-22
     // S6-B-1 to S6-B-9, S6-B-10 to S6-B-17, S6-B-21, S6-B-22, S6-B-23, S6-B-24 to S6-B-31, S6-B-34, S6-B-35, S6-B-36,
     // S6-B-37, S6-B-38 to S6-B-45, S6-B-48, S6-B-49, S6-B-50, S6-B-51, S6-B-53 to S6-B-67, S6-5.3-3, S6-7.17-1,
     // S6-7.17-2, S6-12.4-8, S6-N-11, S6-N-12, S6-N-14, S6-N-17, S6-N-24, S6-N-27
@@ -344,6 +345,7 @@ fn recovery_messages_keep_the_tags_that_they_must() {
 
 #[test]
 fn i2bis_is_sent_three_times_then_i1() {
+    // LS-BIS-04
     // S6-7.19-1, S6-7.19-2, S6-B-46, S6-B-47, S6-N-18, S6-N-32, S6-B-52
     let (mut w, _) = world_in(Some(ContextState::I2bisSent));
     let local_tag = w.info(0).unwrap().local_tag;

@@ -129,6 +129,7 @@ fn nothing_behind_a_critical_option_is_processed() {
 
 #[test]
 fn undefined_types_are_errors_and_undefined_options_are_not() {
+    // LS-KP-04
     // S6-17-1, S6-17-2
     let mut w = World::connected(2, 402);
     let (a, b) = (w.hosts[0].a(0), w.hosts[1].a(0));
@@ -156,7 +157,7 @@ fn undefined_types_are_errors_and_undefined_options_are_not() {
 
 #[test]
 fn ulids_and_instance_come_from_the_options() {
-    // S6-7.9-2, S6-7.13-2, S6-7.20-2, S6-12.4-1, S6-4.2-3, S6-6-4, LS-I1-03, LS-I1-04, LS-I2-06, LS-I2-07, LS-G-01, LS-U-05,
+    // S6-7.9-2, S6-7.13-2, S6-7.20-2, S6-12.4-1, S6-4.2-3, S6-6-4,
     // HC-USE-18
     for (fii, bis) in [(0u32, false), (1, false), (0xffff_fffe, true), (77, true)] {
         let mut w = World::pair(2, 403);
@@ -505,17 +506,18 @@ fn one_locator_at_the_peer_is_enough() {
 
 #[test]
 fn a_list_that_is_too_long_is_cut_at_its_end() {
-    // S6-5.1-4
+    // S6-5.1-4, HC-USE-17
     let host = hba(0xa, &[1, 2, 3, 4, 5], 1);
     let mut rng = SeededRng::new(1);
     let mut set = crate::engine::locators::LocalSet::new(host[0].addr, &host, &mut rng);
     let generation = set.list().expect("a list").generation;
-    set.trim(3, &mut rng);
+    set.trim(3, &host[4].addr, &mut rng);
     let list = set.list().expect("a list");
     assert_ne!(list.generation, generation);
     assert_eq!(list.locators.len(), 3);
     assert_eq!(list.locators[0].1, host[0].addr, "never the ULID");
-    set.trim(0, &mut rng);
+    assert_eq!(list.locators[2].1, host[4].addr, "nor the current one");
+    set.trim(0, &host[0].addr, &mut rng);
     assert_eq!(set.addresses(), [host[0].addr]);
 }
 
@@ -619,4 +621,124 @@ fn strangers_are_answered_by_one_engine() {
         w.hosts[0].set(|p| (p.serves, p.first) = (serves, first));
         assert_eq!(answers(&mut w, b, a, &packet), answer, "{serves} {first}");
     }
+}
+
+#[test]
+fn a_tag_that_went_to_a_third_host_is_found_out() {
+    // S6-C-3, LS-F-08
+    let hosts = vec![hba(0xa, &[1, 2], 1), hba(0xb, &[1, 2], 2), hba(0xc, &[1, 2], 3)];
+    let mut w = World::new(&exact(), 420, hosts);
+    w.establish(0, 1);
+    w.run(ms(200));
+    let (there, third) = (w.ulids(0, 1), w.ulids(2, 1));
+    let tag = w.info(0).and_then(|c| c.peer_tag).expect("a tag");
+    // Host 1 starts anew with the same randomness, so that its first context, with host 2, gets the same tag
+    w.restart(1, 420_001);
+    w.hosts[2].engine.establish(w.now, third, None);
+    w.run(ms(200));
+    let other = w.hosts[2].engine.context(third).expect("a context");
+    assert_eq!(other.peer_tag, Some(tag));
+    // Payload reaches the wrong context, whose ULIDs its checksum does not fit
+    let packet = [&wire::emit_payload_header(tag, 17)[..], b"data"].concat();
+    w.deliver(there.local, there.peer, &packet);
+    assert_eq!(w.hosts[1].delivered.pop().map(|d| d.ulids.peer), Some(third.local));
+    // Nothing comes back, so REAP probes, is answered by R1bis as the addresses do not fit, and the context is rebuilt
+    w.traffic_lost(0, 1, 1, 10);
+    w.run(secs(30));
+    let new = w.info(0).expect("a context");
+    assert_eq!(new.state, ContextState::Established);
+    assert_ne!(new.peer_tag, Some(tag));
+    assert!(w.count(5) > 0 && w.count(6) > 0);
+    assert_eq!(w.hosts[1].engine.contexts().count(), 2);
+    assert_eq!(w.hosts[2].engine.context(third), Some(other));
+}
+
+#[test]
+fn the_reserved_octets_of_the_ulid_pair_option_are_ignored() {
+    // LS-OP-07
+    let (mut w, _) = world_in(None);
+    let (a, b, from) = (w.hosts[0].a(0), w.hosts[1].a(0), w.hosts[1].a(1));
+    let options =
+        Options { ulid_pair: Some(UlidPairOption { sender: b, receiver: a }), ..Options::default() };
+    let i1 =
+        Message::I1(I1 { initiator_tag: ContextTag::new(4), initiator_nonce: 1, options }).emit_unchecked();
+    let m = with(&i1, |m| m[20..24].fill(0xff));
+    assert_eq!(wire::parse(&m), wire::parse(&i1));
+    assert_eq!(answers(&mut w, from, a, &m), [2]);
+}
+
+#[test]
+fn keepalives_are_plain_control_messages() {
+    // RE-KA-04, RE-KA-05, RE-KA-07, RE-KA-14, RE-CX-08
+    let mut w = World::connected(2, 421);
+    w.run(secs(60));
+    let (a0, b0) = (w.hosts[0].a(0), w.hosts[1].a(0));
+    w.pass =
+        Box::new(move |s| s.pair.local != a0 && s.pair.peer != a0 && s.pair.local != b0 && s.pair.peer != b0);
+    w.traffic_lost(0, 1, 1, 10);
+    w.run(secs(60));
+    w.log.clear();
+    w.send_tagged(0, b"one way");
+    w.run(secs(6));
+    let keepalive = w.last(66);
+    let (mine, theirs) = (w.info(1).expect("a context"), w.info(0).expect("a context"));
+    assert_eq!(keepalive.host, 1);
+    assert_ne!(keepalive.pair, mine.ulids.as_locators());
+    assert_eq!(keepalive.pair, mine.current);
+    assert_eq!(keepalive.data.len(), 16, "no payload extension header, no nonce");
+    assert_eq!(keepalive.data[12..16], [0; 4]);
+    assert_eq!(keepalive.message().receiver_tag(), Some(theirs.local_tag));
+    // With a critical option it is no sign of life: the Send Timer runs out all the same
+    let bad = with(&keepalive.data, |m| {
+        m.extend((4000u16 << 1 | 1).to_be_bytes());
+        m.extend([0, 4, 0, 0, 0, 0]);
+        m[1] += 1;
+    });
+    w.pass = Box::new(|s| s.ty() != 66);
+    w.run(secs(60));
+    let before = w.hosts[0].engine.counters().explorations;
+    w.send_tagged(0, b"one way");
+    w.run(secs(10));
+    let (from, to) = (keepalive.pair.local, keepalive.pair.peer);
+    assert_eq!(answers(&mut w, from, to, &bad), [68]);
+    w.run(secs(6));
+    assert_eq!(w.hosts[0].engine.counters().explorations, before + 1);
+}
+
+#[test]
+fn reap_begins_when_the_context_is_established() {
+    // RE-FB-22
+    let mut w = World::pair(2, 422);
+    w.pass = Box::new(|_| false);
+    w.establish(0, 1);
+    for _ in 0..30 {
+        w.traffic_lost(0, 1, 10, 1000);
+        w.run(secs(1));
+    }
+    assert!(w.types(0).iter().all(|ty| *ty == 1), "{:?}", w.types(0));
+}
+
+#[test]
+fn other_control_messages_count_as_payload() {
+    // RE-FB-01, RE-FB-18
+    let mut w = World::connected(2, 423);
+    w.run(secs(60));
+    w.log.clear();
+    // An Update Request sent starts the Send Timer; lost, with its copies, it makes REAP explore
+    w.pass = Box::new(|s| s.ty() > 65);
+    let now = w.now;
+    w.hosts[0].engine.set_send_timeout(now, secs(15));
+    w.hosts[0].engine.set_send_timeout(now, secs(16));
+    w.run(secs(17));
+    assert_eq!(w.hosts[0].engine.counters().explorations, 1);
+    // One received starts the Keepalive Timer
+    let mut w = World::connected(2, 424);
+    w.run(secs(60));
+    let (a, b) = (w.hosts[0].a(0), w.hosts[1].a(0));
+    let receiver_tag = w.info(0).expect("a context").local_tag;
+    let ack = wire::UpdateAck { receiver_tag, request_nonce: 1, options: Options::default() };
+    w.log.clear();
+    w.inject(b, a, &Message::UpdateAck(ack));
+    w.run(secs(6));
+    assert_eq!(w.types(0), [66]);
 }
