@@ -237,9 +237,7 @@ mod tests {
             ifindex: 300,
             hba: true,
             cga: false,
-            verified: true,
-            probed: true,
-            broken: false,
+            ..LocatorInfo::new("2001:db8::1".parse().unwrap())
         };
         let d = shim_locator_d08::new(&l, true).octets();
         assert_eq!(d[..4], [10, 0, 1, 127]);

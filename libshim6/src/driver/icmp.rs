@@ -88,5 +88,5 @@ pub fn complete(source: Ipv6Addr, destination: Ipv6Addr, message: &mut [u8]) -> 
     if let Some(field) = message.get_mut(2..4) {
         field.copy_from_slice(&(!sum.folded()).to_be_bytes());
     }
-    Header { source, destination, protocol, hop_limit: 64, traffic_class: 0 }
+    Header { source, destination, protocol, hop_limit: 64, traffic_class: 0, flow_label: 0 }
 }

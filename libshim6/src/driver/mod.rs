@@ -18,11 +18,13 @@
 //! | `sys`, [`clock`], [`random`], [`log`] | system calls and own descriptors, and the rest of the world |
 
 mod addresses;
+mod arrivals;
 pub mod cell;
 mod claim;
 pub mod clock;
 mod deliver;
 mod filter;
+mod follow;
 mod frag;
 mod handle;
 pub mod host;
@@ -30,6 +32,7 @@ mod icmp;
 mod inject;
 pub mod log;
 pub mod netlink;
+mod options;
 mod policy;
 pub mod random;
 mod receive;
@@ -47,6 +50,7 @@ mod unread;
 mod watch;
 
 pub use handle::{Handle, after_fork_in_child, is_own_fd};
+pub use options::{Arrival, Configured};
 pub use shared::DriverCounters;
 pub use start::{StartError, start};
 pub use udp::{build_udp, build_udp_into};

@@ -1,10 +1,12 @@
 //! What the engine asks of the host.
 
+use super::cell::CellKey;
 use super::claim::{Claim, DefaultClaims};
-use super::clock;
 use super::host::SocketHost;
+use super::shared::Shared;
 use super::unread::Unread;
-use crate::addr::{ContextTag, FlowId, UlidPair};
+use super::{clock, follow};
+use crate::addr::{ContextTag, Fii, FlowId, UlidPair};
 use crate::engine::HostPolicy;
 use std::sync::Arc;
 
@@ -14,6 +16,7 @@ pub struct Policy {
     pub unread: Arc<Unread>,
     pub claim: Arc<Claim>,
     pub defaults: Arc<DefaultClaims>,
+    pub shared: Arc<Shared>,
 }
 
 impl HostPolicy for Policy {
@@ -40,5 +43,9 @@ impl HostPolicy for Policy {
 
     fn owns_default(&self, ulids: UlidPair) -> bool {
         self.defaults.hold(ulids)
+    }
+
+    fn fork_in_use(&self, ulids: UlidPair, fii: Fii) -> bool {
+        follow::fork_in_use(&self.shared, CellKey { ulids, fii })
     }
 }

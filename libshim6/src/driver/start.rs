@@ -5,7 +5,7 @@ use super::claim::{Claim, DefaultClaims};
 use super::deliver::Delivery;
 use super::host::SocketHost;
 use super::icmp::IcmpSocket;
-use super::inject::Injector;
+use super::inject::{self, Injector};
 use super::policy::Policy;
 use super::random::SystemRng;
 use super::receive::ReceiveSocket;
@@ -81,6 +81,7 @@ pub fn start(config: Config, host: Arc<dyn SocketHost>) -> Result<Handle, StartE
     let (sender_side, commands) = crossbeam_channel::bounded(MAX_COMMANDS);
     let shared = Arc::new(Shared {
         cells: Default::default(),
+        arrivals: Default::default(),
         commands: sender_side,
         look_at_all: false.into(),
         stopping: false.into(),
@@ -95,6 +96,7 @@ pub fn start(config: Config, host: Arc<dyn SocketHost>) -> Result<Handle, StartE
         thread: Default::default(),
         counters: Default::default(),
     });
+    shared.arrivals.set_lo(inject::loopback().map_err(doing("lo"))?);
     let claim = Arc::new(claim);
     let defaults = Arc::new(DefaultClaims::default());
     let unread = Arc::new(Unread::new(host.clone()));
@@ -103,6 +105,7 @@ pub fn start(config: Config, host: Arc<dyn SocketHost>) -> Result<Handle, StartE
         unread: unread.clone(),
         claim: claim.clone(),
         defaults: defaults.clone(),
+        shared: shared.clone(),
     };
     let engine = Engine::new(config.clone(), Box::new(rng), Box::new(policy), Some(claim.prefix()));
     let delivery = Delivery::new(host.clone(), injector);

@@ -1,5 +1,6 @@
 //! What crosses the border of the engine.
 
+use super::settings::{ContextTimers, LocatorPreference, Settings};
 use crate::addr::{ContextTag, Fii, FlowId, LocatorPair, UlidPair};
 use crate::identity::Identity;
 use crate::wire::ReapState;
@@ -123,6 +124,10 @@ pub trait HostPolicy: Send {
     fn owns_default(&self, _ulids: UlidPair) -> bool {
         true
     }
+    /// Does a socket still hold the context that was forked for it (API-FK-12, API-FK-14)?
+    fn fork_in_use(&self, _ulids: UlidPair, _fii: Fii) -> bool {
+        true
+    }
 }
 
 /// States of a context (S6-6-4); IDLE is the absence of one.
@@ -155,6 +160,30 @@ pub struct LocatorInfo {
     pub probed: bool,
     /// Flagged BROKEN, or not operational here.
     pub broken: bool,
+    /// The last reachability test of this locator of the peer failed, less than a minute ago (API-ERR-11).
+    pub unreachable: bool,
+    /// The peer knows this locator of ours, so payload may leave from it (S6-7.2-4); `true` for the peer's own.
+    pub accepted: bool,
+    /// The application's, else the one that the peer sent, else the default (API-ABI-07).
+    pub preference: LocatorPreference,
+}
+
+impl LocatorInfo {
+    /// A locator of which nothing is known.
+    pub fn new(addr: Ipv6Addr) -> LocatorInfo {
+        LocatorInfo {
+            addr,
+            ifindex: 0,
+            hba: false,
+            cga: false,
+            verified: false,
+            probed: false,
+            broken: false,
+            unreachable: false,
+            accepted: false,
+            preference: LocatorPreference::default(),
+        }
+    }
 }
 
 /// A copy of what is known about a context.
@@ -178,4 +207,12 @@ pub struct ContextInfo {
     pub local: Vec<LocatorInfo>,
     /// Ls(peer).
     pub peer: Vec<LocatorInfo>,
+    /// All addresses of the host that may be offered with this ULID, listed or not.
+    pub available: Vec<LocatorInfo>,
+    /// The timers in force.
+    pub timers: ContextTimers,
+    /// The alternative pair that was last confirmed by a test, if hot standby is on.
+    pub standby: Option<LocatorPair>,
+    /// What the application set, as far as it is in force.
+    pub settings: Arc<Settings>,
 }

@@ -99,8 +99,7 @@ fn cell(local: &str, peer: &str) -> Arc<Cell> {
 }
 
 fn info(addr: &str) -> LocatorInfo {
-    let addr = ip(addr);
-    LocatorInfo { addr, ifindex: 0, hba: true, cga: false, verified: true, probed: true, broken: false }
+    LocatorInfo { hba: true, verified: true, probed: true, ..LocatorInfo::new(ip(addr)) }
 }
 
 /// Give a pair a context; with `forward`, one that left its ULIDs.
@@ -112,6 +111,7 @@ fn associate(cell: &Cell, forward: bool) {
         current: Some(current),
         local,
         peer: vec![info("2001:db8:9::9")],
+        ..ContextView::default()
     });
     let locators = LocatorPair { local: ip("2001:db8:7::1"), peer: ip("2001:db8:7::2") };
     let forward =

@@ -46,6 +46,7 @@ fn header(destination: &str) -> Header {
         protocol: udp::UDP,
         hop_limit: 61,
         traffic_class: 2,
+        flow_label: 0x54321,
     }
 }
 
