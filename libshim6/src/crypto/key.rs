@@ -93,8 +93,8 @@ impl SigningKey {
         self.key.n().bits_vartime() as usize
     }
 
-    /// The private key as PEM block `PRIVATE KEY` (PKCS#8), for its file only.
-    pub(crate) fn to_pem(&self) -> Option<Zeroizing<String>> {
+    /// The private key as PEM block `PRIVATE KEY` (PKCS#8), for a file that is closed to others and nothing else.
+    pub fn to_pem(&self) -> Option<Zeroizing<String>> {
         self.key.to_pkcs8_pem(LineEnding::LF).ok()
     }
 
