@@ -179,7 +179,7 @@ fn exchange_with_other_tools() {
     let mut vector =
         vec![0x89, 0xa8, 0xa8, 0xb2, 0xe8, 0x58, 0xd8, 0xb8, 0xf2, 0x63, 0x3f, 0x44, 0xd2, 0xd4, 0xce, 0x9b];
     vector.extend([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0]);
-    let key = "305c300d06092a864886f70d0101010500034b003048024100c2c2f137305454f10bd9cea368444b530e9211a4b262b16467cb7d\
+    let key = "305c300d06092a864886f70d0101010500034b003048024100c2c2f137305454f10bd9cea36844b530e9211a4b262b16467cb7d\
                fba1f595c0194f275be5a4d386f2c3c2382508773c7867f9b3b9e63a09c7bc48f7a54ebefaf0203010001";
     vector.extend((0..key.len()).step_by(2).map(|i| u8::from_str_radix(&key[i..i + 2], 16).unwrap()));
     fs::write(place.path("rfc.der"), vector).unwrap();
