@@ -58,7 +58,7 @@ impl SigningKey {
     ///
     /// [`KeyError::Bits`].
     pub fn generate(bits: usize, rng: &mut dyn Rng) -> Result<SigningKey, KeyError> {
-        if !(MIN_KEY_BITS..=MAX_KEY_BITS).contains(&bits) || bits % 8 != 0 {
+        if !(MIN_KEY_BITS..=MAX_KEY_BITS).contains(&bits) || !bits.is_multiple_of(8) {
             return Err(KeyError::Bits(bits));
         }
         let key = RsaPrivateKey::new(&mut Draws(rng), bits).map_err(|_| KeyError::Bits(bits))?;
