@@ -78,6 +78,8 @@ pub enum FailureCause {
     PeerExplores,
     /// An ICMPv6 error or feedback of an application asked for a test.
     Hint,
+    /// An application says that it cannot connect (SHIM_FEEDBACK, RE-FI-07).
+    Feedback,
 }
 
 /// Why a context was discarded.

@@ -5,9 +5,10 @@
 mod driver_lab;
 
 use driver_lab::{Lab, SEND_TIMEOUT, wait_for};
-use shim6::addr::ContextTag;
+use shim6::addr::{ContextTag, LocatorPair};
 use shim6::driver::cell::Forward;
 use shim6::driver::{self, StartError, clock};
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 const LIMIT: Duration = SEND_TIMEOUT.saturating_add(Duration::from_secs(1));
@@ -81,6 +82,13 @@ fn a_blackhole_is_survived_and_the_way_back_too() {
         let want = if n == 1444 { 0 } else { (8 + n).div_ceil(1440) };
         assert_eq!(fragments, want as u64, "{n}");
     }
+    // The path MTU shrinks under way.
+    lab.a.run("ip link set a2 mtu 1300");
+    let before = lab.b.handle.counters().fragments;
+    lab.a.send(&[7; 1400]);
+    assert_eq!(lab.b.receive_matching(&[7; 1400]), Some(1400), "{}", lab.state());
+    assert_eq!(lab.b.handle.counters().fragments - before, 2);
+    lab.a.run("ip link set a2 mtu 1500");
     // A train by one system call arrives in order.
     let train: Vec<Vec<u8>> = (0..40u8).map(|i| vec![i; 1000]).collect();
     lab.a.send_train(&train);
@@ -104,6 +112,26 @@ fn an_address_that_vanishes_is_survived() {
     assert!(lab.a.host.detached(), "the socket layer was told");
 }
 
+// DESIGN section 4: a socket that cannot be detached from its ULID finds it on `lo` meanwhile, for a finite time.
+#[test]
+fn a_bound_ulid_is_held_on_loopback_until_it_is_back() {
+    let lab = Lab::new();
+    let a = &lab.a;
+    a.host.bound.store(true, SeqCst);
+    established(&lab);
+    let ulid = a.addresses[0];
+    a.run(&format!("ip addr del {ulid}/64 dev a1"));
+    println!("address removed: {:?}", silence(&lab));
+    assert!(!a.host.detached());
+    a.run(&format!(
+        "ip -6 addr show dev lo | grep -A1 {ulid}/128 | grep 'valid_lft [0-9]*sec preferred_lft 0sec'"
+    ));
+    assert!(!a.host.came_back.load(SeqCst), "what we put on `lo` is no return");
+    a.run(&format!("ip addr add {ulid}/64 dev a1 nodad"));
+    wait_for("return", LIMIT, || a.host.came_back.load(SeqCst));
+    a.run(&format!("! ip -6 addr show dev lo | grep {ulid}"));
+}
+
 #[test]
 fn a_link_that_goes_down_is_survived() {
     let lab = Lab::new();
@@ -113,6 +141,37 @@ fn a_link_that_goes_down_is_survived() {
     let forward = lab.a.cell.forward().expect("rehomed");
     assert_eq!(forward.locators.local, lab.a.addresses[1]);
     assert!(lab.a.host.detached(), "the socket layer was told");
+}
+
+// S6-E-9: ICMPv6 errors about our packets are taken from the error queue, and never fail a send.
+#[test]
+fn icmp_errors_come_in() {
+    let lab = Lab::new();
+    let a = &lab.a;
+    lab.b.run("sysctl -qw net.ipv6.conf.all.forwarding=1; ip -6 route add unreachable 2001:db8:ffff::/48");
+    lab.b.run("ip -6 route add 2001:db8:fffe::/48 via fe80::a2 dev b2 mtu 1300");
+    let to = |peer: &str| Forward {
+        locators: LocatorPair { local: a.addresses[0], peer: peer.parse().unwrap() },
+        ifindex: 0,
+        peer_tag: ContextTag::new(1),
+        mtu: 1500,
+    };
+    let errors = || a.handle.counters().icmp_errors;
+    let send = |f: &Forward, n| a.handle.send_payload(&a.cell, f, 17, &vec![0; n]).unwrap();
+    send(&to("2001:db8:ffff::1"), 100);
+    wait_for("Destination Unreachable", LIMIT, || errors() == 1);
+    // Packet Too Big, whereupon the kernel refuses what is too large and the driver fragments.
+    let narrow = to("2001:db8:fffe::1");
+    send(&narrow, 1400);
+    wait_for("Packet Too Big", LIMIT, || errors() > 1);
+    let before = errors();
+    send(&narrow, 1400);
+    send(&narrow, 1240);
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(a.handle.counters().payload_refused, 0);
+    let log = std::fs::read_to_string(a.log_file()).unwrap();
+    assert!(!log.contains("crashed"), "{log}");
+    assert_eq!(errors(), before, "nothing was too big any more");
 }
 
 // S6-E-10, DESIGN section 6: what no shim socket asked for is not handed to the kernel. S6-12.2-2: an unknown tag that
@@ -242,6 +301,42 @@ fn a_forked_child_starts_anew() {
         assert!(handle.is_alive());
         handle.stop();
         assert!(!handle.is_alive());
+    });
+}
+
+// DESIGN sections 3 and 6: the thread is named `shim6` and takes no signal; if it crashes, the program goes on without.
+#[test]
+fn the_thread_takes_no_signal_and_a_crash_ends_it_alone() {
+    driver_lab::in_netns(|| {
+        let handle = driver::start(Default::default(), driver_lab::fragile()).unwrap();
+        let cell = handle.cell(driver_lab::some_ulids()).unwrap();
+        assert!(cell.note_sent(1, clock::now));
+        handle.wake(&cell, None);
+        wait_for("wake-up", LIMIT, || handle.counters().wakeups > 0);
+        assert!(handle.is_alive());
+        // It runs by now, so it has its name.
+        let blocked = std::fs::read_dir("/proc/self/task")
+            .unwrap()
+            .filter_map(|t| std::fs::read_to_string(t.ok()?.path().join("status")).ok())
+            .filter(|status| status.starts_with("Name:\tshim6\n"))
+            .filter_map(|status| {
+                let mask = status.lines().find_map(|l| l.strip_prefix("SigBlk:\t"))?;
+                u64::from_str_radix(mask, 16).ok()
+            })
+            .collect::<Vec<_>>();
+        // All but SIGKILL, SIGSTOP, and the two that the C library keeps for itself.
+        let all = !(1 << 8 | 1 << 18 | 1 << 31 | 1 << 32);
+        assert!(!blocked.is_empty() && blocked.iter().all(|b| b & all == all), "{blocked:x?}");
+        // An address that comes and goes makes the socket layer of this test panic.
+        driver_lab::sh("ip link set lo up; ip link add d0 type veth peer name d1; ip link set d0 up");
+        driver_lab::sh(
+            "ip addr add 2001:db8::1/64 dev d0 nodad; sleep 0.1; ip addr del 2001:db8::1/64 dev d0",
+        );
+        wait_for("crash", LIMIT, || !handle.is_alive());
+        assert_eq!((handle.cell(driver_lab::some_ulids()).is_none(), cell.forward()), (true, None));
+        assert!(!cell.view().associated);
+        handle.wake(&cell, None);
+        handle.stop();
     });
 }
 

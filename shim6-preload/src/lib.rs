@@ -1,9 +1,11 @@
 //! `libshim6_preload.so`: the libc names of an unmodified program's socket calls, each a thin function that asks the
 //! socket layer of `shim6` and makes the plain call where that bypasses it.
 //!
-//! Nothing runs at load time; every hook works before constructors and on inherited descriptors.
+//! No engine starts at load time; every hook works before constructors and on inherited descriptors.
 
 #![allow(clippy::missing_safety_doc)]
+
+mod alloc;
 
 use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec};
 use shim6::socket::{ops, real};

@@ -57,12 +57,44 @@ fn attacks_change_nothing() {
     under_the_shim("attacks");
 }
 
+// S6-7.5-3, S6-7.9-2, S6-7.9-3, S6-5.4-2, S6-5.4-3, S6-7.11-3, S6-7.14-3, S6-7.14-4, S6-4.2-2, S6-10.4-13, S6-10.4-14,
+// S6-5.15.3-8, S6-N-42, S6-3-3, S6-3-4, RE-FI-12
+#[test]
+fn unusual_but_legal_peers() {
+    in_lab!();
+    under_the_shim("variants");
+}
+
+// S6-7.4-1, S6-7.4-5
+#[test]
+fn both_initiate_at_once() {
+    in_lab!();
+    under_the_shim("crossing");
+}
+
+// S6-4-4, S6-10.1-3, S6-10.1-4, S6-10.1-6, S6-10.2-1, S6-10.5-5, S6-5.15.3-1, RE-AD-13, RE-AD-14, RE-SM-40, RE-EX-13
+#[test]
+fn a_link_of_the_program_goes_down_and_comes_back() {
+    in_lab!();
+    under_the_shim("link_down");
+}
+
+// S6-5.1-2, S6-5.1-3, S6-5.10-4, S6-5.15.1-3
+#[test]
+fn a_validator_that_leaves_no_room_for_the_list() {
+    in_lab!();
+    under_the_shim("crowded");
+}
+
+/// `peer/interop.py --self` runs all of them; these three meet most of its code in both roles.
 #[test]
 fn the_peer_agrees_with_itself() {
     in_lab!();
-    for name in ["initiator", "responder", "recovery", "attacks"] {
-        against_itself(name);
-    }
+    std::thread::scope(|s| {
+        for name in ["initiator", "recovery", "variants"] {
+            s.spawn(move || against_itself(name));
+        }
+    });
 }
 
 #[test]

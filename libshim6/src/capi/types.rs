@@ -5,8 +5,8 @@
 #![allow(non_camel_case_types)]
 
 use crate::engine::LocatorInfo;
+use libc::in6_addr;
 use std::ffi::c_int;
-use std::net::Ipv6Addr;
 
 /// Level of the options with the structures of the draft.
 pub const SOL_SHIM_D08: c_int = 0x5533;
@@ -104,7 +104,7 @@ pub struct shim_pathexplore_d08 {
 
 /// A locator in the form of RFC 6316, section 8.1.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct shim_locator_r6316 {
     /// AF_INET6.
     pub lc_family: u8,
@@ -119,7 +119,7 @@ pub struct shim_locator_r6316 {
     /// Interface index of a local locator; output only.
     pub lc_ifidx: u32,
     /// The address in network order.
-    pub lc_addr: [u8; 16],
+    pub lc_addr: in6_addr,
     /// SHIM_LOC_HBA, SHIM_LOC_CGA; output only.
     pub lc_flags: u16,
 }
@@ -187,7 +187,7 @@ impl shim_locator_r6316 {
             lc_prio: DEFAULT_PRIORITY,
             lc_weight: 0,
             lc_ifidx: if local { l.ifindex } else { 0 },
-            lc_addr: Ipv6Addr::octets(&l.addr),
+            lc_addr: in6_addr { s6_addr: l.addr.octets() },
             lc_flags: flags(l).into(),
         }
     }
@@ -200,7 +200,7 @@ impl shim_locator_r6316 {
         out[4..6].copy_from_slice(&self.lc_prio.to_ne_bytes());
         out[6..8].copy_from_slice(&self.lc_weight.to_ne_bytes());
         out[8..12].copy_from_slice(&self.lc_ifidx.to_ne_bytes());
-        out[12..28].copy_from_slice(&self.lc_addr);
+        out[12..28].copy_from_slice(&self.lc_addr.s6_addr);
         out[28..30].copy_from_slice(&self.lc_flags.to_ne_bytes());
         out
     }
@@ -237,9 +237,7 @@ mod tests {
             ifindex: 300,
             hba: true,
             cga: false,
-            verified: true,
-            probed: true,
-            broken: false,
+            ..LocatorInfo::new("2001:db8::1".parse().unwrap())
         };
         let d = shim_locator_d08::new(&l, true).octets();
         assert_eq!(d[..4], [10, 0, 1, 127]);

@@ -68,6 +68,12 @@ pub struct Shim6Config {
     pub reply_rate_total: u32,
     /// Drop tagged payload whose source is not in Ls(peer) or whose destination is not in Ls(local); off (S6-N-38).
     pub strict_payload_locators: bool,
+    /// Applications get every ICMPv6 error, also those that the shim acts upon; off (S6-8-2).
+    pub deliver_all_icmp: bool,
+    /// Answer what is silently discarded otherwise by an Error with code 120 to 127; off (S6-5.14-7).
+    pub debug_errors: bool,
+    /// Most octets of CGA parameters of peers that are stored; contexts beyond keep the ULID alone (HC-USE-19).
+    pub max_pds_memory: usize,
 }
 
 /// Timers of RFC 5534 section 7.
@@ -131,6 +137,9 @@ impl Default for Shim6Config {
             reply_rate_per_source: 100,
             reply_rate_total: 1000,
             strict_payload_locators: false,
+            deliver_all_icmp: false,
+            debug_errors: false,
+            max_pds_memory: 64 << 20,
         }
     }
 }

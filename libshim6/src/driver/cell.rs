@@ -1,14 +1,29 @@
-//! The meeting point of application threads and the engine thread: one [`Cell`] per ULID pair of the process.
+//! The meeting point of application threads and the engine thread: one [`Cell`] per ULID pair of the process, and one
+//! more for each context that was forked for a socket.
 //!
 //! Application threads count traffic into atomics and read the forwarding state; the engine thread samples the
 //! counters when its timers need them. On a healthy path neither side makes a system call for a datagram.
 
-use crate::addr::{ContextTag, LocatorPair, UlidPair};
-use crate::engine::{LocatorInfo, Wake};
+use crate::addr::{ContextTag, Fii, LocatorPair, UlidPair};
+use crate::engine::{ContextTimers, LocatorError, LocatorInfo, Settings, Setup, Wake};
 use crate::time::Time;
-use parking_lot::RwLock;
+use parking_lot::{Condvar, Mutex, RwLock};
+use std::net::Ipv6Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+/// Most pairs whose path MTU a cell keeps for [`Cell::forward_on`].
+const MAX_KEPT: usize = 64;
+
+/// Names a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CellKey {
+    /// ULIDs.
+    pub ulids: UlidPair,
+    /// 0 for the cell that all sockets share, else the instance that was forked for one.
+    pub fii: Fii,
+}
 
 /// Where payload of a ULID pair goes once its locators are not its ULIDs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,17 +38,87 @@ pub struct Forward {
     pub mtu: u32,
 }
 
+/// How far a forked context is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ForkState {
+    /// The cell is the shared one.
+    #[default]
+    Shared,
+    /// Being established; until then the shared context serves the socket (API-FK-10).
+    Pending,
+    /// Its own context serves the socket.
+    Up,
+    /// It could not be established: the shared context serves the socket, the settings are discarded (API-FK-11).
+    Failed,
+}
+
 /// The context as sockets see it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ContextView {
     /// A context in ESTABLISHED or I2BIS-SENT serves the pair (SHIM_ASSOCIATED).
     pub associated: bool,
+    /// How far its setup is.
+    pub setup: Setup,
+    /// Instance of the context that serves the cell now.
+    pub fii: Fii,
+    /// Whether that is a fork.
+    pub fork: ForkState,
     /// Lp(local), Lp(peer).
     pub current: Option<LocatorPair>,
-    /// Ls(local).
+    /// CT(peer).
+    pub peer_tag: Option<ContextTag>,
+    /// Ls(local), in list order.
     pub local: Vec<LocatorInfo>,
-    /// Ls(peer).
+    /// Ls(peer), in list order; `preference`, `probed`, `unreachable`, `broken` as they are now.
     pub peer: Vec<LocatorInfo>,
+    /// All addresses of this host that may be offered with the ULID, in Ls(local) or not.
+    pub available: Vec<LocatorInfo>,
+    /// The timers in force (SHIM_PATHEXPLORE get, API-PE-05).
+    pub timers: ContextTimers,
+    /// The alternative pair that hot standby has confirmed.
+    pub standby: Option<LocatorPair>,
+}
+
+impl ContextView {
+    /// May the application name this locator of ours (API-LLP-10, API-LTX-09, API-LLL-13, API-LLL-14)?
+    ///
+    /// # Errors
+    ///
+    /// [`LocatorError::Invalid`]: not on this host, or not coverable by the ULID's identity.
+    pub fn check_local(&self, addr: Ipv6Addr) -> Result<(), LocatorError> {
+        self.available.iter().any(|l| l.addr == addr).then_some(()).ok_or(LocatorError::Invalid)
+    }
+
+    /// Is this locator of the peer listed, verified and not known to be unreachable: enough for SHIM_LOC_PEER_PREF
+    /// (API-PPF-08 to API-PPF-12)?
+    ///
+    /// # Errors
+    ///
+    /// `Invalid`, `Unreachable`.
+    pub fn check_peer_listed(&self, addr: Ipv6Addr) -> Result<(), LocatorError> {
+        match self.peer.iter().find(|l| l.addr == addr) {
+            Some(l) if !l.verified => Err(LocatorError::Invalid),
+            Some(l) if l.unreachable => Err(LocatorError::Unreachable),
+            Some(_) => Ok(()),
+            None => Err(LocatorError::Invalid),
+        }
+    }
+
+    /// The same, and reachability has been confirmed: enough to send payload there (API-PTX-08 to API-PTX-13,
+    /// API-LLR-08, API-LLR-09). The peer's ULID needs no confirmation.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid`, `Unreachable`, `Unverified`; for the last one [`Handle::probe_peer`](super::Handle::probe_peer) starts
+    /// the test.
+    pub fn check_peer(&self, ulids: UlidPair, addr: Ipv6Addr) -> Result<(), LocatorError> {
+        if addr == ulids.peer && self.peer.iter().any(|l| l.addr == addr) {
+            return Ok(());
+        }
+        self.check_peer_listed(addr)?;
+        let probed = self.peer.iter().any(|l| l.addr == addr && l.probed);
+        probed.then_some(()).ok_or(LocatorError::Unverified)
+    }
 }
 
 /// Traffic as the engine samples it. Times are 0 for "none".
@@ -55,6 +140,7 @@ pub struct Sample {
 #[derive(Debug)]
 pub struct Cell {
     ulids: UlidPair,
+    fii: Fii,
     rewritten: AtomicBool,
     associated: AtomicBool,
     forward: RwLock<Option<Forward>>,
@@ -68,13 +154,27 @@ pub struct Cell {
     wake_on_received: AtomicBool,
     wake_at_bytes: AtomicU64,
     wake_at_packets: AtomicU64,
+    settings: Mutex<Arc<Settings>>,
+    users: AtomicU32,
+    hot: AtomicU32,
+    /// Requests for a setup, and how many of them the engine has taken up.
+    asked: AtomicU32,
+    answered: AtomicU32,
+    changed: (Mutex<()>, Condvar),
+    mtus: Mutex<Vec<(LocatorPair, u32)>>,
 }
 
 impl Cell {
     /// A cell without context: traffic passes untouched.
     pub fn new(ulids: UlidPair) -> Self {
+        Cell::with_fii(ulids, 0)
+    }
+
+    /// The cell of a fork.
+    pub(super) fn with_fii(ulids: UlidPair, fii: Fii) -> Self {
         Cell {
             ulids,
+            fii,
             rewritten: AtomicBool::new(false),
             associated: AtomicBool::new(false),
             forward: RwLock::new(None),
@@ -88,12 +188,153 @@ impl Cell {
             wake_on_received: AtomicBool::new(true),
             wake_at_bytes: AtomicU64::new(u64::MAX),
             wake_at_packets: AtomicU64::new(u64::MAX),
+            settings: Mutex::default(),
+            users: AtomicU32::new(0),
+            hot: AtomicU32::new(0),
+            asked: AtomicU32::new(0),
+            answered: AtomicU32::new(0),
+            changed: Default::default(),
+            mtus: Mutex::default(),
         }
     }
 
     /// The pair.
     pub fn ulids(&self) -> UlidPair {
         self.ulids
+    }
+
+    /// Was the cell made for one socket with settings of its own?
+    pub fn is_fork(&self) -> bool {
+        self.fii != 0
+    }
+
+    /// Its name.
+    pub fn key(&self) -> CellKey {
+        CellKey { ulids: self.ulids, fii: self.fii }
+    }
+
+    /// What applications have set, from the moment on that they set it: the engine follows a little later, and drops
+    /// what cannot be kept up (a pinned locator that vanished, a list that the peer replaced).
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.lock().clone()
+    }
+
+    /// Change the settings under their lock; what `change` returns.
+    pub(super) fn change_settings<T>(&self, change: impl FnOnce(&mut Arc<Settings>) -> T) -> T {
+        change(&mut self.settings.lock())
+    }
+
+    /// Sockets that use the cell ([`Handle::attach`](super::Handle::attach)).
+    pub fn users(&self) -> u32 {
+        self.users.load(SeqCst)
+    }
+
+    pub(super) fn users_mut(&self) -> &AtomicU32 {
+        &self.users
+    }
+
+    /// Does a socket want hot standby?
+    pub fn is_hot_standby(&self) -> bool {
+        self.hot.load(SeqCst) > 0
+    }
+
+    pub(super) fn hot_mut(&self) -> &AtomicU32 {
+        &self.hot
+    }
+
+    pub(super) fn ask_setup(&self) {
+        self.asked.fetch_add(1, SeqCst);
+    }
+
+    /// Engine thread: requests so far; [`Cell::answer_setup`] once the view tells what became of them.
+    pub(super) fn asked_setup(&self) -> u32 {
+        self.asked.load(SeqCst)
+    }
+
+    /// Engine thread: see [`Cell::asked_setup`].
+    pub(super) fn answer_setup(&self, asked: u32) {
+        self.answered.store(asked, SeqCst);
+        self.notify();
+    }
+
+    fn notify(&self) {
+        drop(self.changed.0.lock());
+        self.changed.1.notify_all();
+    }
+
+    /// Application thread: how far the setup is, counting one that was just asked for.
+    pub fn setup(&self) -> Setup {
+        let pending = self.asked.load(SeqCst) != self.answered.load(SeqCst);
+        match self.view().setup {
+            Setup::None | Setup::Failed if pending => Setup::Running,
+            setup => setup,
+        }
+    }
+
+    /// Application thread: wait until no setup is under way, at most for `limit`. The one call here that waits
+    /// (API-GEN-20, API-DEF-11).
+    pub fn wait_setup(&self, limit: Duration) -> Setup {
+        let end = Instant::now() + limit;
+        let mut guard = self.changed.0.lock();
+        loop {
+            let setup = self.setup();
+            if setup != Setup::Running || self.changed.1.wait_until(&mut guard, end).timed_out() {
+                return setup;
+            }
+        }
+    }
+
+    /// Where a datagram goes whose locators the application chose itself (cmsgs SHIM_LOC_*_SEND); an end that is `None` is
+    /// that of the current pair (API-CM-21). `Ok(None)`: the pair equals the ULIDs, so it goes without Shim6 header
+    /// (API-CM-37). `mtu` tells the path MTU of a pair that was not used before.
+    ///
+    /// # Errors
+    ///
+    /// As [`ContextView::check_local`] and [`ContextView::check_peer`]; `Invalid` without context, and for a locator of
+    /// ours that the peer does not know yet.
+    pub fn forward_on(
+        &self,
+        local: Option<Ipv6Addr>,
+        peer: Option<Ipv6Addr>,
+        mtu: impl FnOnce(LocatorPair) -> u32,
+    ) -> Result<Option<Forward>, LocatorError> {
+        let view = self.view();
+        let (Some(current), Some(peer_tag), true) = (view.current, view.peer_tag, view.associated) else {
+            return Err(LocatorError::Invalid);
+        };
+        let pair = LocatorPair { local: local.unwrap_or(current.local), peer: peer.unwrap_or(current.peer) };
+        let source = view.available.iter().find(|l| l.addr == pair.local);
+        let known = view.local.iter().any(|l| l.addr == pair.local && l.accepted);
+        if local.is_some() && (source.is_none() || !known) {
+            return Err(LocatorError::Invalid);
+        }
+        if peer.is_some() {
+            view.check_peer(self.ulids, pair.peer)?;
+        }
+        if pair == self.ulids.as_locators() {
+            return Ok(None);
+        }
+        let ifindex = source.map_or(0, |l| l.ifindex);
+        let mut mtus = self.mtus.lock();
+        let kept = mtus.iter().find(|(p, _)| *p == pair).map(|(_, mtu)| *mtu);
+        let mtu = kept.unwrap_or_else(|| {
+            let mtu = mtu(pair);
+            if mtus.len() >= MAX_KEPT {
+                mtus.clear();
+            }
+            mtus.push((pair, mtu));
+            mtu
+        });
+        Ok(Some(Forward { locators: pair, ifindex, peer_tag, mtu }))
+    }
+
+    /// Engine thread: what was learned of a path MTU; `None` forgets all.
+    pub(super) fn keep_mtu(&self, known: Option<(LocatorPair, u32)>) {
+        let mut mtus = self.mtus.lock();
+        match known {
+            Some((pair, mtu)) => mtus.iter_mut().filter(|(p, _)| *p == pair).for_each(|m| m.1 = mtu),
+            None => mtus.clear(),
+        }
     }
 
     /// Application thread: a datagram of `bytes` octets was sent. `now` is called only where a time is needed.
@@ -179,6 +420,7 @@ impl Cell {
     pub fn set_view(&self, view: ContextView) {
         self.associated.store(view.associated, SeqCst);
         *self.view.write() = Arc::new(view);
+        self.notify();
     }
 
     /// Engine thread: when it wants to be woken. Sample after this call, so that nothing falls between the two.

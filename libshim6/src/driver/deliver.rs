@@ -1,13 +1,16 @@
 //! From tagged payload to the application's own socket: reassembly, checks, re-injection (DESIGN sections 4 and 6).
 
+use super::arrivals::Labels;
 use super::frag::{self, Outcome, Reassembly};
 use super::host::{DeliverTo, SocketHost};
+use super::icmp::{self, IcmpSocket};
 use super::inject::{Header, Injector};
+use super::options::Arrival;
 use super::receive::Received;
-use super::shared::Counters;
+use super::shared::{Counters, Shared};
 use super::udp;
 use crate::addr::{FlowId, UlidPair};
-use crate::engine::Deliver;
+use crate::engine::{Deliver, IcmpDelivery};
 use crate::time::Time;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -22,23 +25,29 @@ pub struct Delivery {
     host: Arc<dyn SocketHost>,
     injector: Injector,
     reassembly: Reassembly,
+    labels: Labels,
 }
 
 impl Delivery {
     /// Nothing is queued yet.
     pub fn new(host: Arc<dyn SocketHost>, injector: Injector) -> Self {
-        Delivery { host, injector, reassembly: Reassembly::default() }
+        Delivery { host, injector, reassembly: Reassembly::default(), labels: Labels::default() }
     }
 
     /// Take the payload of one packet. What it completes is queued; [`Delivery::flush`] hands it to the kernel.
-    pub fn handle(&mut self, now: Time, counters: &Counters, packet: &Received<'_>, d: &Deliver<'_>) {
+    pub fn handle(&mut self, now: Time, shared: &Shared, packet: &Received<'_>, d: &Deliver<'_>) {
+        let counters = &shared.counters;
+        let arrival = Arrival { ulids: d.ulids, fii: d.fii, locators: d.locators };
+        let flow_label = self.labels.of(&shared.arrivals, arrival);
         if d.next_header != frag::FRAGMENT {
-            return self.whole(counters, packet, d.ulids, d.next_header, d.data);
+            return self.whole(counters, packet, d.ulids, flow_label, d.next_header, d.data);
         }
         Counters::add(&counters.fragments, 1);
         Counters::add(&counters.incomplete, self.reassembly.expire(now) as u64);
         match self.reassembly.handle(now, d.ulids, d.data) {
-            Outcome::Complete(protocol, data) => self.whole(counters, packet, d.ulids, protocol, &data),
+            Outcome::Complete(protocol, data) => {
+                self.whole(counters, packet, d.ulids, flow_label, protocol, &data);
+            }
             Outcome::Waiting => {}
             Outcome::Dropped => Counters::add(&counters.bad_fragments, 1),
         }
@@ -49,6 +58,7 @@ impl Delivery {
         counters: &Counters,
         packet: &Received<'_>,
         ulids: UlidPair,
+        flow_label: u32,
         protocol: u8,
         data: &[u8],
     ) {
@@ -80,8 +90,25 @@ impl Delivery {
             DeliverTo::Loopback => Ipv6Addr::LOCALHOST,
         };
         let (hop_limit, traffic_class) = (packet.hop_limit, packet.traffic_class);
-        let header = Header { source: ulids.peer, destination, protocol, hop_limit, traffic_class };
+        let header =
+            Header { source: ulids.peer, destination, protocol, hop_limit, traffic_class, flow_label };
         self.injector.push(header, data);
+    }
+
+    /// Queue an ICMPv6 error, if a socket of ours holds the flow that it is about: the kernel hands it to that socket,
+    /// as if the router had quoted a packet between the ULIDs (S6-8-6).
+    pub fn icmp(&mut self, counters: &Counters, told: &mut IcmpSocket, mut d: IcmpDelivery) {
+        let Some(to) = self.host.deliver_to(d.ulids, d.flow) else {
+            return Counters::add(&counters.no_socket, 1);
+        };
+        let destination = match to {
+            DeliverTo::Ulid => d.ulids.local,
+            DeliverTo::Loopback => Ipv6Addr::LOCALHOST,
+        };
+        let header = icmp::complete(d.source, destination, &mut d.message);
+        self.injector.push(header, &d.message);
+        told.note_told(d.message);
+        Counters::add(&counters.icmp_delivered, 1);
     }
 
     /// Hand over what is queued.

@@ -33,11 +33,12 @@ impl Handle {
     /// Have the engine look at a cell now, for traffic of this flow: after [`Cell::note_sent`] or
     /// [`Cell::note_received`] returned `true`.
     pub fn wake(&self, cell: &Cell, flow: Option<FlowId>) {
-        self.command(Command::Look(cell.ulids(), flow));
+        self.command(Command::Look(cell.key(), flow));
     }
 
-    /// Set up a context now, whatever the trigger says.
+    /// Set up a context now, whatever the trigger says; [`Cell::setup`] tells how far it is, [`Cell::wait_setup`] waits.
     pub fn establish(&self, cell: &Cell, flow: Option<FlowId>) {
+        cell.ask_setup();
         self.command(Command::Establish(cell.ulids(), flow));
     }
 
@@ -130,7 +131,7 @@ impl Handle {
 
     /// The kernel refused to send on `pair`.
     pub fn send_refused(&self, cell: &Cell, pair: LocatorPair) {
-        self.command(Command::Refused(cell.ulids(), pair));
+        self.command(Command::Refused(cell.key(), pair));
     }
 
     /// Is `fd` a descriptor of the driver?
@@ -187,7 +188,7 @@ impl Handle {
         }
     }
 
-    fn command(&self, command: Command) {
+    pub(super) fn command(&self, command: Command) {
         if self.0.alive() {
             self.0.command(command);
         }
@@ -216,4 +217,5 @@ pub fn is_own_fd(fd: RawFd) -> bool {
 /// Takes no lock and allocates nothing.
 pub fn after_fork_in_child() {
     sys::close_all_after_fork();
+    super::log::close_after_fork();
 }

@@ -37,6 +37,8 @@ pub struct Header {
     pub hop_limit: u8,
     /// As it arrived, ECN included.
     pub traffic_class: u8,
+    /// 20 bits; tells the receiving side by which pair it came (`arrivals`).
+    pub flow_label: u32,
 }
 
 /// How packets get to the kernel.
@@ -293,7 +295,9 @@ impl Frame {
         let ethernet = &mut self.octets[VIRTIO..VIRTIO + ETHERNET];
         ethernet[12..].copy_from_slice(&(libc::ETH_P_IPV6 as u16).to_be_bytes());
         let ip = &mut self.octets[VIRTIO + ETHERNET..UPPER];
-        ip[..4].copy_from_slice(&(6 << 28 | u32::from(h.traffic_class) << 20).to_be_bytes());
+        ip[..4].copy_from_slice(
+            &(6 << 28 | u32::from(h.traffic_class) << 20 | (h.flow_label & 0xf_ffff)).to_be_bytes(),
+        );
         ip[4..6].copy_from_slice(&(len as u16).to_be_bytes());
         ip[6] = h.protocol;
         ip[7] = h.hop_limit;
@@ -332,6 +336,12 @@ fn link_address(index: i32, protocol: u16) -> libc::sockaddr_ll {
     a.sll_protocol = protocol.to_be();
     a.sll_ifindex = index;
     a
+}
+
+/// Index of `lo`, where re-injected packets arrive.
+pub fn loopback() -> io::Result<u32> {
+    let fd = sys::socket(libc::AF_INET6, libc::SOCK_DGRAM, 0)?;
+    loopback_index(fd.raw()).map(|i| i as u32)
 }
 
 fn loopback_index(fd: i32) -> io::Result<i32> {

@@ -33,6 +33,14 @@ pub fn descriptor() -> Option<RawFd> {
     Some(DESCRIPTOR.load(Relaxed)).filter(|fd| *fd >= 0)
 }
 
+/// In a forked child: the engine thread that wrote by it does not exist here. Takes no lock and allocates nothing.
+pub(super) fn close_after_fork() {
+    let fd = DESCRIPTOR.swap(-1, Relaxed);
+    if fd >= 0 {
+        super::sys::close(fd);
+    }
+}
+
 /// Run `f` with the log that `config` asks for as this thread's. Without `log_filter` and `log_file` nothing is
 /// installed; `log_file` alone means level `info`. Call it with SIGPIPE blocked or ignored (the engine thread blocks
 /// all signals).

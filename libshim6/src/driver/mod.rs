@@ -1,20 +1,38 @@
 //! The only place with clocks, sockets, threads and operating-system randomness.
 //!
-//! One engine thread per process (`shim6`), started at the first socket that may use it. Application threads reach
-//! it through [`Handle`](host) and per ULID pair through [`cell::Cell`], without locks on the healthy path.
+//! One engine thread per process (`shim6`), started at the first socket that may use it ([`start`]). Application threads
+//! reach it through [`Handle`] and per ULID pair through [`cell::Cell`], without locks on the healthy path.
+//!
+//! Enters: calls of application threads ([`Handle`]), packets of protocol 140 and ICMPv6 errors about them, address and
+//! link changes, the time. Leaves: control messages and tagged payload, re-injected packets, the state of cells, calls of
+//! [`host::SocketHost`], the log. May use the engine and what is below it; knows nothing of the socket layer but that trait.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `start`, `handle`, `shared`, `cell` | starting, and what application threads see |
+//! | `run`, `traffic`, `watch`, `unread`, `policy` | the loop, and how traffic becomes known to the engine |
+//! | `receive`, `filter`, `claim` | the raw socket that receives; which packets are another engine's |
+//! | `send`, `frag`, `udp` | the raw socket that sends; fragments behind the shim header; checksums over ULIDs |
+//! | `deliver`, `inject` | tagged payload to the application's own socket |
+//! | `addresses`, [`netlink`] | locators, and ULIDs that vanish |
+//! | `sys`, [`clock`], [`random`], [`log`] | system calls and own descriptors, and the rest of the world |
 
 mod addresses;
+mod arrivals;
 pub mod cell;
 mod claim;
 pub mod clock;
 mod deliver;
 mod filter;
+mod follow;
 mod frag;
 mod handle;
 pub mod host;
+mod icmp;
 mod inject;
 pub mod log;
 pub mod netlink;
+mod options;
 mod policy;
 pub mod random;
 mod receive;
@@ -25,12 +43,14 @@ mod shared;
 mod start;
 mod sys;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod traffic;
 mod udp;
+mod unread;
 mod watch;
 
 pub use handle::{Handle, after_fork_in_child, is_own_fd};
+pub use options::{Arrival, Configured};
 pub use shared::DriverCounters;
 pub use start::{StartError, start};
 pub use udp::{build_udp, build_udp_into};

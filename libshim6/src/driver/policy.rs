@@ -1,17 +1,22 @@
 //! What the engine asks of the host.
 
+use super::cell::CellKey;
 use super::claim::{Claim, DefaultClaims};
-use super::clock;
 use super::host::SocketHost;
-use crate::addr::{ContextTag, FlowId, UlidPair};
+use super::shared::Shared;
+use super::unread::Unread;
+use super::{clock, follow};
+use crate::addr::{ContextTag, Fii, FlowId, UlidPair};
 use crate::engine::HostPolicy;
 use std::sync::Arc;
 
 /// The socket layer and the claims as the engine sees them.
 pub struct Policy {
     pub host: Arc<dyn SocketHost>,
+    pub unread: Arc<Unread>,
     pub claim: Arc<Claim>,
     pub defaults: Arc<DefaultClaims>,
+    pub shared: Arc<Shared>,
 }
 
 impl HostPolicy for Policy {
@@ -25,7 +30,7 @@ impl HostPolicy for Policy {
     }
 
     fn has_unread(&self, ulids: UlidPair) -> bool {
-        self.host.has_unread(ulids)
+        self.unread.is_fresh(ulids)
     }
 
     fn in_use(&self, ulids: UlidPair) -> bool {
@@ -34,5 +39,9 @@ impl HostPolicy for Policy {
 
     fn owns_default(&self, ulids: UlidPair) -> bool {
         self.defaults.hold(ulids)
+    }
+
+    fn fork_in_use(&self, ulids: UlidPair, fii: Fii) -> bool {
+        follow::fork_in_use(&self.shared, CellKey { ulids, fii })
     }
 }

@@ -2,17 +2,19 @@
 //! engine, and carries out what it wants.
 
 use super::addresses::Addresses;
-use super::cell::{ContextView, Forward};
+use super::cell::{CellKey, Forward};
 use super::claim::{CACHED, Claim, DefaultClaims};
 use super::deliver::Delivery;
 use super::host::{SocketHost, UlidLoss};
+use super::icmp::IcmpSocket;
 use super::receive::ReceiveSocket;
 use super::shared::{Command, Counters, Shared};
 use super::sys::{self, OwnFd};
-use super::traffic::Tracked;
+use super::traffic::{Report, Tracked};
+use super::unread::Unread;
 use super::{clock, filter, report, send, watch};
-use crate::addr::{FlowId, LocatorPair, UlidPair};
-use crate::engine::{ContextInfo, ContextState, Datagram, Direction, Engine, IcmpKind};
+use crate::addr::{Fii, FlowId, LocatorPair, UlidPair};
+use crate::engine::{ContextInfo, Datagram, Direction, Engine, IcmpError, IcmpKind};
 use crate::event::EventKind;
 use crate::time::Time;
 use crossbeam_channel::Receiver;
@@ -27,6 +29,7 @@ const RAW: u64 = 0;
 const NETLINK: u64 = 1;
 const TIMER: u64 = 2;
 const WAKE: u64 = 3;
+const ICMP: u64 = 4;
 
 /// Batches of packets and errors taken at a time, before timers and commands get their turn.
 const BATCHES: usize = 8;
@@ -41,20 +44,22 @@ const MAX_MTUS: usize = 4096;
 
 /// Everything that the engine thread owns.
 pub struct Runner {
-    shared: Arc<Shared>,
-    engine: Engine,
+    pub(super) shared: Arc<Shared>,
+    pub(super) engine: Engine,
     receive: ReceiveSocket,
+    icmp: IcmpSocket,
     delivery: Delivery,
     addresses: Addresses,
     commands: Receiver<Command>,
     claim: Arc<Claim>,
-    defaults: Arc<DefaultClaims>,
-    host: Arc<dyn SocketHost>,
+    pub(super) defaults: Arc<DefaultClaims>,
+    pub(super) host: Arc<dyn SocketHost>,
+    pub(super) unread: Arc<Unread>,
     timer: OwnFd,
     armed: Option<Time>,
-    tracked: HashMap<UlidPair, Tracked>,
+    pub(super) tracked: BTreeMap<CellKey, Tracked>,
     /// Contexts with timers running: their cells are looked at before timers are handled.
-    active: BTreeSet<UlidPair>,
+    pub(super) active: BTreeSet<CellKey>,
     sampled: Time,
     /// Prefixes that the kernel drops for us, and until when.
     foreign: BTreeMap<u16, Time>,
@@ -66,18 +71,32 @@ pub struct Parts {
     pub shared: Arc<Shared>,
     pub engine: Engine,
     pub receive: ReceiveSocket,
+    pub icmp: IcmpSocket,
     pub delivery: Delivery,
     pub addresses: Addresses,
     pub commands: Receiver<Command>,
     pub claim: Arc<Claim>,
     pub defaults: Arc<DefaultClaims>,
     pub host: Arc<dyn SocketHost>,
+    pub unread: Arc<Unread>,
 }
 
 impl Runner {
     /// Register with epoll.
     pub fn new(parts: Parts) -> io::Result<Runner> {
-        let Parts { shared, engine, receive, delivery, addresses, commands, claim, defaults, host } = parts;
+        let Parts {
+            shared,
+            engine,
+            receive,
+            icmp,
+            delivery,
+            addresses,
+            commands,
+            claim,
+            defaults,
+            host,
+            unread,
+        } = parts;
         let timer = sys::timerfd()?;
         let epoll = shared.epoll.raw();
         let sources = [
@@ -85,6 +104,7 @@ impl Runner {
             (NETLINK, addresses.raw()),
             (TIMER, timer.raw()),
             (WAKE, shared.waker.raw()),
+            (ICMP, icmp.raw()),
         ];
         for (token, fd) in sources {
             sys::epoll_control(epoll, libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN as u32, token)?;
@@ -93,15 +113,17 @@ impl Runner {
             shared,
             engine,
             receive,
+            icmp,
             delivery,
             addresses,
             commands,
             claim,
             defaults,
             host,
+            unread,
             timer,
             armed: None,
-            tracked: HashMap::new(),
+            tracked: BTreeMap::new(),
             active: BTreeSet::new(),
             sampled: Time::ZERO,
             foreign: BTreeMap::new(),
@@ -134,6 +156,7 @@ impl Runner {
                         self.armed = None;
                     }
                     WAKE => self.commands(),
+                    ICMP => self.errors(),
                     watch => self.readable((watch - watch::TOKEN) as RawFd),
                 }
             }
@@ -169,8 +192,9 @@ impl Runner {
             // What the timers count on must be known to the engine first.
             if now.since(self.sampled) >= SAMPLE_FRESH {
                 self.sampled = now;
-                for ulids in self.active.clone() {
-                    self.sample(now, ulids);
+                for key in self.active.clone() {
+                    let last = self.tracked.get(&key).map_or(now, Tracked::sampled);
+                    self.sample_with_queue(now, last, key);
                 }
             }
             self.engine.handle_timeout(now);
@@ -192,69 +216,88 @@ impl Runner {
         let now = clock::now();
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::Look(ulids, flow) => self.look(now, ulids, flow),
-                Command::Refused(ulids, pair) => self.engine.send_refused(now, ulids, pair),
+                Command::Look(key, flow) => self.look(now, key, flow),
+                Command::Refused(key, pair) => self.engine.send_refused(now, key.ulids, pair),
                 Command::Establish(ulids, flow) => {
-                    self.look(now, ulids, flow);
+                    let key = CellKey { ulids, fii: 0 };
+                    self.look(now, key, flow);
+                    let asked = self.tracked.get(&key).map(|t| t.cell.asked_setup());
                     self.engine.establish(now, ulids, flow);
+                    self.refresh(now, key);
+                    if let (Some(t), Some(asked)) = (self.tracked.get(&key), asked) {
+                        t.cell.answer_setup(asked);
+                    }
                 }
+                Command::Release(key) => self.release(now, key),
+                Command::ProbePeer(key, addr) => self.engine.probe_peer(now, key.ulids, key.fii, addr),
+                Command::Feedback(key, feedback) => {
+                    self.engine.feedback(now, key.ulids, key.fii, feedback);
+                }
+                Command::AbandonSetup(key) => self.engine.abandon_setup(now, key.ulids),
                 Command::Mtu(pair, mtu) => self.set_mtu(now, pair, mtu),
-                Command::Sweep => self.sweep(),
+                Command::Sweep => self.sweep(now),
             }
         }
         if self.shared.look_at_all.swap(false, SeqCst) {
             let all: Vec<_> = self.shared.cells.lock().keys().copied().collect();
-            for ulids in all {
-                self.look(now, ulids, None);
+            for key in all {
+                self.look(now, key, None);
             }
+            self.sweep(now);
         }
         self.carry_out(now);
     }
 
-    /// A cell has news: its traffic goes to the engine, and its wake conditions are set anew.
-    fn look(&mut self, now: Time, ulids: UlidPair, flow: Option<FlowId>) {
-        if !self.track(now, ulids) {
+    /// A cell has news: its traffic and settings go to the engine, and its wake conditions are set anew.
+    fn look(&mut self, now: Time, key: CellKey, flow: Option<FlowId>) {
+        if !self.track(now, key) {
             return;
         }
-        if let Some(t) = self.tracked.get_mut(&ulids) {
+        if let Some(t) = self.tracked.get_mut(&key) {
             t.flow = flow.or(t.flow);
         }
-        self.sample(now, ulids);
-        self.refresh(now, ulids);
+        self.sample(now, key);
+        self.refresh(now, key);
     }
 
-    /// Follow the cell of a pair, which must exist.
-    fn track(&mut self, now: Time, ulids: UlidPair) -> bool {
-        if !self.tracked.contains_key(&ulids) {
-            let Some(cell) = self.shared.cells.lock().get(&ulids).cloned() else { return false };
-            self.tracked.insert(ulids, Tracked::new(cell, now));
+    /// Follow a cell, which must exist.
+    pub(super) fn track(&mut self, now: Time, key: CellKey) -> bool {
+        if !self.tracked.contains_key(&key) {
+            let Some(cell) = self.shared.cells.lock().get(&key).cloned() else { return false };
+            self.tracked.insert(key, Tracked::new(cell, now));
         }
         true
     }
 
-    /// Tell the engine what passed since the last time; whether anything was sent.
-    fn sample(&mut self, now: Time, ulids: UlidPair) -> bool {
-        let Some(t) = self.tracked.get_mut(&ulids) else { return false };
-        let (flow, mut sent) = (t.flow, false);
+    /// Tell the engine what passed since the last time; the last of it.
+    pub(super) fn sample(&mut self, now: Time, key: CellKey) -> Option<Report> {
+        let t = self.tracked.get_mut(&key)?;
+        let (flow, mut last) = (t.flow, None);
         for r in t.sample(now) {
-            self.engine.payload(r.at, ulids, r.direction, r.packets, r.bytes, flow);
-            sent |= r.direction == Direction::Sent;
+            self.engine.payload_of(r.at, key.ulids, key.fii, r.direction, r.packets, r.bytes, flow);
+            last = Some(r);
         }
-        sent
+        last
+    }
+
+    /// The same, and if the application reads nothing, what came into its queue (RE-FB-23), `since` then at the earliest:
+    /// a Keepalive is rather sent too early than too late.
+    fn sample_with_queue(&mut self, now: Time, since: Time, key: CellKey) {
+        let last = self.sample(now, key);
+        if last.is_some_and(|r| r.direction == Direction::Received) || !self.unread.is_fresh(key.ulids) {
+            return;
+        }
+        let at = last.map_or(since, |r| r.at.max(since));
+        self.engine.payload_of(at, key.ulids, key.fii, Direction::Received, 1, 0, None);
+    }
+
+    /// The cells of a pair, the shared one first.
+    fn keys(&self, ulids: UlidPair) -> Vec<CellKey> {
+        let range = CellKey { ulids, fii: 0 }..=CellKey { ulids, fii: Fii::MAX };
+        self.tracked.range(range).map(|(key, _)| *key).collect()
     }
 
     fn packets(&mut self) {
-        for _ in 0..ERRORS {
-            let Some(error) = self.receive.error() else { break };
-            Counters::add(&self.shared.counters.icmp_errors, 1);
-            let Some(e) = error else { continue };
-            let now = clock::now();
-            self.engine.handle_icmp(now, e.kind, e.locators, e.quoted);
-            if let IcmpKind::PacketTooBig(mtu) = e.kind {
-                let pair = e.locators;
-                self.set_mtu(now, pair, mtu);
-            }
-        }
         for _ in 0..BATCHES {
             let n = self.receive.receive(0);
             if n == 0 {
@@ -263,6 +306,22 @@ impl Runner {
             self.batch(n);
         }
         self.carry_out(clock::now());
+    }
+
+    /// ICMPv6 errors, about anything that this host sent (S6-E-9).
+    fn errors(&mut self) {
+        let now = clock::now();
+        for _ in 0..ERRORS {
+            let Some((source, message)) = self.icmp.receive() else { break };
+            Counters::add(&self.shared.counters.icmp_errors, 1);
+            let Some(e) = IcmpError::parse(source, message) else { continue };
+            self.engine.handle_icmp_error(now, &e);
+            if let (IcmpKind::PacketTooBig(mtu), Some(_)) = (e.kind, e.shim_packet()) {
+                let pair = e.locators;
+                self.set_mtu(now, pair, mtu);
+            }
+        }
+        self.carry_out(now);
     }
 
     fn batch(&mut self, n: usize) {
@@ -285,13 +344,16 @@ impl Runner {
             }
             let datagram = Datagram { source: p.source, destination: p.destination, data: p.data };
             let Some(d) = self.engine.handle_datagram(now, &datagram) else { continue };
-            self.delivery.handle(now, counters, &p, &d);
+            self.delivery.handle(now, &shared, &p, &d);
             let (ulids, octets) = (d.ulids, d.data.len());
+            // A fork of ours has a cell of its own; any other instance serves the shared one.
+            let own = CellKey { ulids, fii: d.fii };
+            let key = if self.tracked.contains_key(&own) { own } else { CellKey { ulids, fii: 0 } };
             // The engine has counted this one; what the application sent before must not look as if it came after.
-            if self.sample(now, ulids) {
-                self.engine.payload(now, ulids, Direction::Received, 1, 0, None);
+            if self.sample(now, key).is_some_and(|r| r.direction == Direction::Sent) {
+                self.engine.payload_of(now, ulids, key.fii, Direction::Received, 1, 0, None);
             }
-            if let Some(t) = self.tracked.get_mut(&ulids) {
+            if let Some(t) = self.tracked.get_mut(&key) {
                 t.note_delivered(octets, now);
             }
         }
@@ -316,13 +378,10 @@ impl Runner {
     fn readable(&mut self, fd: RawFd) {
         let now = clock::now();
         for ulids in self.shared.watches.fired(self.shared.epoll.raw(), fd) {
-            // Another peer's data may be what waits in an unconnected socket.
-            let unread = self.host.has_unread(ulids);
-            self.sample(now, ulids);
-            if unread {
-                self.engine.payload(now, ulids, Direction::Received, 1, 0, None);
+            for key in self.keys(ulids) {
+                self.sample_with_queue(now, now, key);
+                self.refresh(now, key);
             }
-            self.refresh(now, ulids);
         }
         self.carry_out(now);
     }
@@ -363,12 +422,19 @@ impl Runner {
             while let Some(event) = self.engine.poll_event() {
                 report::log(&event);
                 if let EventKind::Discarded { .. } = event.kind {
-                    self.forget_if_unused(event.ulids);
+                    self.forget_if_unused(now, CellKey { ulids: event.ulids, fii: 0 });
                 }
+            }
+            while let Some(d) = self.engine.poll_icmp() {
+                self.delivery.icmp(&self.shared.counters, &mut self.icmp, d);
+                self.delivery.flush(&self.shared.counters);
             }
             let changed: Vec<_> = std::iter::from_fn(|| self.engine.poll_changed()).collect();
             for ulids in &changed {
-                self.refresh(now, *ulids);
+                self.refresh(now, CellKey { ulids: *ulids, fii: 0 });
+                for key in self.keys(*ulids).into_iter().filter(|key| key.fii != 0) {
+                    self.refresh(now, key);
+                }
             }
             if round == 0 {
                 // Once per turn: a refusal starts probes, which may be refused again.
@@ -414,58 +480,8 @@ impl Runner {
         self.shared.locators.read().iter().find(|l| l.addr == pair.local).map_or(0, |l| l.ifindex)
     }
 
-    /// Bring a cell up to date with its context, and set when its threads wake us.
-    fn refresh(&mut self, now: Time, ulids: UlidPair) {
-        let info = self.engine.context(ulids);
-        if info.is_none() {
-            self.defaults.release(ulids);
-        }
-        if !self.tracked.contains_key(&ulids) {
-            // A context that the peer started for a pair without traffic so far.
-            if info.is_none() || self.shared.cell(ulids).is_none() || !self.track(now, ulids) {
-                return;
-            }
-        }
-        let associated = info.as_ref().is_some_and(associated);
-        let forward = info.as_ref().filter(|_| associated).and_then(|i| self.forward(now, i));
-        let wake = self.engine.wake(ulids);
-        let Some(t) = self.tracked.get_mut(&ulids) else { return };
-        if t.cell.forward() != forward {
-            t.cell.set_forward(forward);
-        }
-        let view = info.map_or_else(ContextView::default, |i| ContextView {
-            associated,
-            current: Some(i.current),
-            local: i.local,
-            peer: i.peer,
-        });
-        if *t.cell.view() != view {
-            t.cell.set_view(view);
-        }
-        t.cell.set_wake(wake);
-        let quiet = wake.on_sent && wake.on_received;
-        if associated && !quiet {
-            self.active.insert(ulids);
-        } else {
-            self.active.remove(&ulids);
-        }
-        let epoll = self.shared.epoll.raw();
-        if associated && wake.on_received {
-            let fds = self.host.descriptors(ulids);
-            self.shared.watches.arm(epoll, ulids, &fds);
-            t.watched = fds;
-        } else if !t.watched.is_empty() {
-            let fds = std::mem::take(&mut t.watched);
-            self.shared.watches.disarm(epoll, ulids, &fds);
-        }
-        // Whatever passed before the conditions were set has woken nobody.
-        if wake != Default::default() {
-            self.sample(now, ulids);
-        }
-    }
-
     /// Where payload goes, if not between the ULIDs (S6-11-3, S6-11-4).
-    fn forward(&mut self, now: Time, info: &ContextInfo) -> Option<Forward> {
+    pub(super) fn forward(&mut self, now: Time, info: &ContextInfo) -> Option<Forward> {
         let locators = info.current;
         if locators == info.ulids.as_locators() {
             return None;
@@ -498,34 +514,9 @@ impl Runner {
         self.keep_mtu(now, pair, mtu);
         let uses = |t: &Tracked| t.cell.forward().is_some_and(|f| f.locators == pair);
         let hit: Vec<_> = self.tracked.iter().filter(|(_, t)| uses(t)).map(|(u, _)| *u).collect();
-        for ulids in hit {
-            self.refresh(now, ulids);
+        self.tracked.values().for_each(|t| t.cell.keep_mtu(Some((pair, mtu))));
+        for key in hit {
+            self.refresh(now, key);
         }
     }
-
-    /// Drop the cells that neither a socket nor a context uses.
-    fn sweep(&mut self) {
-        let all: Vec<_> = self.shared.cells.lock().keys().copied().collect();
-        for ulids in all {
-            self.forget_if_unused(ulids);
-        }
-    }
-
-    fn forget_if_unused(&mut self, ulids: UlidPair) {
-        if self.engine.context(ulids).is_some() || self.host.in_use(ulids) {
-            return;
-        }
-        let mut cells = self.shared.cells.lock();
-        // One count is the map's, one ours; a socket that holds a third may still use it.
-        let ours = usize::from(self.tracked.contains_key(&ulids));
-        if cells.get(&ulids).is_some_and(|cell| Arc::strong_count(cell) == 1 + ours) {
-            cells.remove(&ulids);
-            self.tracked.remove(&ulids);
-            self.active.remove(&ulids);
-        }
-    }
-}
-
-fn associated(info: &ContextInfo) -> bool {
-    matches!(info.state, ContextState::Established | ContextState::I2bisSent)
 }

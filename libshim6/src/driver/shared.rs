@@ -1,14 +1,17 @@
 //! What application threads and the engine thread share besides the cells.
 
-use super::cell::Cell;
+use super::arrivals::Arrivals;
+use super::cell::{Cell, CellKey};
 use super::send::SendSocket;
 use super::sys::{self, OwnFd};
 use super::watch::Watches;
-use crate::addr::{FlowId, LocatorPair, UlidPair};
-use crate::engine::{LocalLocator, Wake};
+use crate::addr::{Fii, FlowId, LocatorPair, UlidPair};
+use crate::engine::{Feedback, LocalLocator, Wake};
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::thread::JoinHandle;
@@ -21,10 +24,18 @@ pub const MAX_COMMANDS: usize = 4096;
 /// What application threads ask of the engine thread.
 #[derive(Debug)]
 pub enum Command {
-    /// A cell wants to be looked at: it is new, or a wake condition came true.
-    Look(UlidPair, Option<FlowId>),
+    /// A cell wants to be looked at: it is new, or a wake condition came true, or its settings changed.
+    Look(CellKey, Option<FlowId>),
     /// The kernel refused to send on the pair.
-    Refused(UlidPair, LocatorPair),
+    Refused(CellKey, LocatorPair),
+    /// The socket of a fork is gone.
+    Release(CellKey),
+    /// Test the way to a locator of the peer.
+    ProbePeer(CellKey, Ipv6Addr),
+    /// Feedback of an application.
+    Feedback(CellKey, Feedback),
+    /// Nobody wants the setup under way any more.
+    AbandonSetup(CellKey),
     /// Set up a context now.
     Establish(UlidPair, Option<FlowId>),
     /// A send found a smaller path MTU.
@@ -36,7 +47,9 @@ pub enum Command {
 /// Shared state of one engine.
 pub struct Shared {
     /// All cells. The engine thread holds a clone of each.
-    pub cells: Mutex<HashMap<UlidPair, Arc<Cell>>>,
+    pub cells: Mutex<HashMap<CellKey, Arc<Cell>>>,
+    /// Pairs that re-injected packets came by.
+    pub arrivals: Arrivals,
     pub commands: Sender<Command>,
     /// A command did not fit: look at all cells.
     pub look_at_all: AtomicBool,
@@ -85,8 +98,10 @@ counters! {
     unreadable,
     /// Payload packets of other engines on this host.
     foreign,
-    /// ICMPv6 errors about packets of protocol 140.
+    /// ICMPv6 errors that came to this host.
     icmp_errors,
+    /// Of those, mapped back and handed to the sockets of this process.
+    icmp_delivered,
     /// Packets handed to the local stack.
     injected,
     /// Packets that the local stack refused.
@@ -137,16 +152,31 @@ impl Shared {
 
     /// The cell of a pair, made if need be; the flag says that it is new. `None` beyond the cap.
     pub fn cell(&self, ulids: UlidPair) -> Option<(Arc<Cell>, bool)> {
+        let key = CellKey { ulids, fii: 0 };
         let mut cells = self.cells.lock();
-        if let Some(cell) = cells.get(&ulids) {
+        if let Some(cell) = cells.get(&key) {
             return Some((cell.clone(), false));
         }
         if cells.len() >= MAX_CELLS {
             return None;
         }
         let cell = Arc::new(Cell::new(ulids));
-        cells.insert(ulids, cell.clone());
+        cells.insert(key, cell.clone());
         Some((cell, true))
+    }
+
+    /// A new cell for a fork, under an instance number that no other has. `None` beyond the cap.
+    pub fn fork(&self, ulids: UlidPair, mut draw: impl FnMut() -> Fii) -> Option<Arc<Cell>> {
+        let mut cells = self.cells.lock();
+        if cells.len() >= MAX_CELLS {
+            return None;
+        }
+        loop {
+            let fii = draw();
+            if let (1.., Entry::Vacant(entry)) = (fii, cells.entry(CellKey { ulids, fii })) {
+                return Some(entry.insert(Arc::new(Cell::with_fii(ulids, fii))).clone());
+            }
+        }
     }
 
     /// The engine is no more: all traffic goes the kernel's way again.

@@ -4,13 +4,15 @@ use super::addresses::Addresses;
 use super::claim::{Claim, DefaultClaims};
 use super::deliver::Delivery;
 use super::host::SocketHost;
-use super::inject::Injector;
+use super::icmp::IcmpSocket;
+use super::inject::{self, Injector};
 use super::policy::Policy;
 use super::random::SystemRng;
 use super::receive::ReceiveSocket;
 use super::run::{Parts, Runner};
 use super::send::SendSocket;
 use super::shared::{MAX_COMMANDS, Shared};
+use super::unread::Unread;
 use super::{Handle, log, sys};
 use crate::config::Config;
 use crate::engine::Engine;
@@ -70,6 +72,7 @@ pub fn start(config: Config, host: Arc<dyn SocketHost>) -> Result<Handle, StartE
     let mut rng = SystemRng::new();
     let sender = SendSocket::open(rng.u32()).map_err(raw)?;
     let receive = ReceiveSocket::open().map_err(raw)?;
+    let icmp = IcmpSocket::open().map_err(raw)?;
     // Without a way to re-inject, contexts would only break what they should save.
     let injector = Injector::open().map_err(doing("re-injection socket"))?;
     let (identities, problems) = identity::load_all(&config.identities);
@@ -78,6 +81,7 @@ pub fn start(config: Config, host: Arc<dyn SocketHost>) -> Result<Handle, StartE
     let (sender_side, commands) = crossbeam_channel::bounded(MAX_COMMANDS);
     let shared = Arc::new(Shared {
         cells: Default::default(),
+        arrivals: Default::default(),
         commands: sender_side,
         look_at_all: false.into(),
         stopping: false.into(),
@@ -92,14 +96,33 @@ pub fn start(config: Config, host: Arc<dyn SocketHost>) -> Result<Handle, StartE
         thread: Default::default(),
         counters: Default::default(),
     });
+    shared.arrivals.set_lo(inject::loopback().map_err(doing("lo"))?);
     let claim = Arc::new(claim);
     let defaults = Arc::new(DefaultClaims::default());
-    let policy = Policy { host: host.clone(), claim: claim.clone(), defaults: defaults.clone() };
+    let unread = Arc::new(Unread::new(host.clone()));
+    let policy = Policy {
+        host: host.clone(),
+        unread: unread.clone(),
+        claim: claim.clone(),
+        defaults: defaults.clone(),
+        shared: shared.clone(),
+    };
     let engine = Engine::new(config.clone(), Box::new(rng), Box::new(policy), Some(claim.prefix()));
     let delivery = Delivery::new(host.clone(), injector);
     let shared_too = shared.clone();
-    let parts =
-        Parts { shared: shared_too, engine, receive, delivery, addresses, commands, claim, defaults, host };
+    let parts = Parts {
+        shared: shared_too,
+        engine,
+        receive,
+        icmp,
+        delivery,
+        addresses,
+        commands,
+        claim,
+        defaults,
+        host,
+        unread,
+    };
     let runner = Runner::new(parts).map_err(doing("epoll"))?;
     let body = {
         let shared = shared.clone();

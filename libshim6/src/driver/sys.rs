@@ -132,7 +132,8 @@ fn first_number() -> c_int {
     (limit - 64).max(limit / 2).max(3)
 }
 
-fn move_high(fd: RawFd) -> RawFd {
+/// Move a descriptor to a high number, with CLOEXEC; it stays where it is if that is not possible.
+pub fn move_high(fd: RawFd) -> RawFd {
     // SAFETY: F_DUPFD_CLOEXEC takes an integer and touches no memory.
     let high = unsafe { libc::syscall(libc::SYS_fcntl, fd, libc::F_DUPFD_CLOEXEC, first_number()) };
     if high < 0 {

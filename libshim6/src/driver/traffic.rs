@@ -1,6 +1,7 @@
 //! From the counters of a cell to what the engine is told: which direction, since when, how much (S6-E-11).
 
 use super::cell::{Cell, Sample};
+use super::follow::Applied;
 use crate::addr::FlowId;
 use crate::engine::Direction;
 use crate::time::Time;
@@ -16,6 +17,8 @@ pub struct Tracked {
     pub flow: Option<FlowId>,
     /// Descriptors with a readiness watch for it.
     pub watched: Vec<RawFd>,
+    /// Settings that the engine has.
+    pub applied: Applied,
     /// What was reported so far, and when.
     seen: Sample,
     at: Time,
@@ -37,7 +40,14 @@ pub struct Report {
 impl Tracked {
     /// Follow a cell.
     pub fn new(cell: Arc<Cell>, now: Time) -> Self {
-        Tracked { cell, flow: None, watched: Vec::new(), seen: Sample::default(), at: now }
+        Tracked {
+            cell,
+            flow: None,
+            watched: Vec::new(),
+            applied: Applied::default(),
+            seen: Sample::default(),
+            at: now,
+        }
     }
 
     /// What has passed since the last call, in order.
@@ -46,6 +56,11 @@ impl Tracked {
         let reports = reports(&self.seen, self.at, &new, now);
         (self.seen, self.at) = (new, now);
         reports.into_iter().flatten()
+    }
+
+    /// When it was looked at last.
+    pub fn sampled(&self) -> Time {
+        self.at
     }
 
     /// Count a datagram that the engine thread itself received for the cell and the engine knows of.

@@ -1,22 +1,18 @@
 //! Readiness watches on the application's own descriptors: data of the peer that nobody reads still has to start
 //! Keepalives (RE-FB-23, RE-EX-22). Armed only while no timer of the context runs, so a flow under way costs nothing.
 
-use super::{clock, sys};
+use super::sys;
+use super::unread::Queue;
 use crate::addr::UlidPair;
-use crate::time::Time;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::time::Duration;
 
 /// Tokens of watches are descriptors above this.
 pub const TOKEN: u64 = 1 << 32;
 /// Most descriptors watched; beyond it the application's own reads are what counts.
 const MAX: usize = 4096;
-/// How often a queue that stays full counts as having received something.
-const FULL_AGAIN: Duration = Duration::from_millis(100);
-const SO_MEMINFO: i32 = 55;
 
 /// All watches of an engine. Application threads come here at close only.
 #[derive(Debug, Default)]
@@ -29,10 +25,8 @@ pub struct Watches {
 struct Watch {
     /// Who wants to know.
     armed: BTreeSet<UlidPair>,
-    /// Octets that waited, and datagrams dropped, when the watch last fired.
-    seen: Option<(u32, u32)>,
-    /// When it last fired.
-    at: Time,
+    /// What waited when the watch last fired.
+    seen: Option<Queue>,
 }
 
 impl Watches {
@@ -71,17 +65,11 @@ impl Watches {
     pub fn fired(&self, epoll: RawFd, fd: RawFd) -> Vec<UlidPair> {
         let mut map = self.map.lock();
         let Some(watch) = map.get_mut(&fd) else { return Vec::new() };
-        let now = waiting(fd);
-        let time = clock::now();
-        // A queue that is full takes no more, so there is no event to come: what waits counts as new, now and then.
-        let due = time.since(watch.at) >= FULL_AGAIN;
-        let fresh =
-            now.is_none_or(|(octets, drops, full)| (full && due) || watch.seen != Some((octets, drops)));
-        if !fresh {
+        let now = Queue::of(fd);
+        if now.is_some() && watch.seen == now {
             return Vec::new(); // edge-triggered: the next arrival fires again
         }
-        watch.at = time;
-        watch.seen = now.map(|(octets, drops, _)| (octets, drops));
+        watch.seen = now;
         set(epoll, fd, 0);
         std::mem::take(&mut watch.armed).into_iter().collect()
     }
@@ -113,13 +101,6 @@ fn set(epoll: RawFd, fd: RawFd, events: u32) -> Entry {
         return Entry::Added;
     }
     Entry::Changed
-}
-
-/// Memory of the receive queue, datagrams dropped, and whether the queue is about full.
-fn waiting(fd: RawFd) -> Option<(u32, u32, bool)> {
-    let m: [u32; 9] = sys::option(fd, libc::SOL_SOCKET, SO_MEMINFO).ok()?;
-    let (octets, limit, drops) = (m[0], m[1], m[8]);
-    Some((octets, drops, octets > limit / 2))
 }
 
 #[cfg(test)]

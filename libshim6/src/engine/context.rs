@@ -1,15 +1,18 @@
 //! One context (RFC 5533 section 6.1) and the messages that it sends of itself.
 
 use super::Io;
-use super::io::{ContextInfo, ContextState};
+use super::io::{ContextInfo, ContextState, IcmpDelivery, LocalLocator};
 use super::locators::{LocalSet, PeerSet};
 use super::reap::{Action, DEFAULT_KEEPALIVE_TIMEOUT, Reap};
+use super::settings::Settings;
+use super::standby::Tester;
 use super::update::Update;
 use crate::addr::{ContextTag, Fii, FlowId, LocatorPair, UlidPair};
 use crate::event::EventKind;
 use crate::time::Time;
 use crate::wire::{self, Keepalive, MAX_MESSAGE, Message, Options, Probe, ReapState, UlidPairOption};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Most copies of I2 or I2bis that received packets cause: one per this time (S6-N-25).
@@ -92,10 +95,21 @@ pub(super) struct Context {
     pub(super) sample_at: Option<Time>,
     /// Was ESTABLISHED before.
     pub(super) was_established: bool,
+    /// ICMPv6 errors that wait for the outcome of an exploration, and how long (S6-N-49).
+    pub(super) held: Vec<IcmpDelivery>,
+    pub(super) held_until: Option<Time>,
     /// Where payload went when the driver was told last.
     pub(super) told: LocatorPair,
     /// What [`super::Engine::wake`] depended on when the driver was told last.
     pub(super) told_wake: (bool, ReapState, ContextState),
+    /// Forked for one socket.
+    pub(super) exclusive: bool,
+    /// What applications set.
+    pub(super) settings: Arc<Settings>,
+    /// Send Timeout that the peer knows of, in seconds (RE-KT-06).
+    pub(super) announced: u16,
+    /// Tests of alternative pairs.
+    pub(super) tester: Tester,
 }
 
 impl Context {
@@ -127,8 +141,14 @@ impl Context {
             idle_check: now,
             sample_at: None,
             was_established: false,
+            held: Vec::new(),
+            held_until: None,
             told: ulids.as_locators(),
             told_wake: (false, ReapState::Operational, ContextState::I1Sent),
+            exclusive: false,
+            settings: Arc::default(),
+            announced: DEFAULT_KEEPALIVE_TIMEOUT.as_secs() as u16,
+            tester: Tester::default(),
         }
     }
 
@@ -161,7 +181,10 @@ impl Context {
             running(self.update.as_ref().map(|u| u.deadline)),
             running(self.reap.next_timeout()),
             running(self.sample_at),
+            running(self.tester.next_timeout()),
+            running(self.peer.next_timeout()),
             self.active().then_some(self.idle_check),
+            self.held_until,
         ]
         .into_iter()
         .flatten()
@@ -187,7 +210,7 @@ impl Context {
             options.signature = self.local.signature();
             options.preferences = self.local.any_broken().then(|| self.local.preferences());
         }
-        options.keepalive_timeout = io.announced_timeout();
+        options.keepalive_timeout = Some(self.timeout_seconds(io)).filter(|s| *s != 15);
     }
 
     /// Make the message fit by offering less (S6-5.1-3), and sign what is offered then.
@@ -215,6 +238,7 @@ impl Context {
 
     fn send_fitting(&mut self, io: &mut Io, pair: LocatorPair, build: impl Fn(&Context, &Io) -> Message) {
         let message = self.fitting(io, build);
+        self.announced = self.timeout_seconds(io);
         io.send(pair, &message);
     }
 
@@ -290,15 +314,6 @@ impl Context {
         }
     }
 
-    /// Tell REAP which pairs there are now.
-    pub(super) fn update_candidates(&mut self, now: Time, io: &mut Io) {
-        let local = self.local.candidates();
-        let peer = self.peer.candidates();
-        let broken = peer.iter().filter(|p| p.broken).map(|p| p.addr).collect();
-        let pairs = super::pairs::order(self.ulids, &local, &peer);
-        self.reap.set_candidates_with_broken(&mut io.env(now), pairs, broken);
-    }
-
     /// Do what REAP asks for, and report it.
     pub(super) fn run_reap(&mut self, now: Time, io: &mut Io) {
         while let Some(action) = self.reap.poll_action() {
@@ -316,6 +331,7 @@ impl Context {
                 }
                 Action::PairChanged { .. } => {
                     io.counters.pair_changes += 1;
+                    self.pair_changed(now);
                     // An Update that went into the dead path goes out again at once
                     if let Some(update) = &mut self.update {
                         update.deadline = now;
@@ -327,9 +343,13 @@ impl Context {
                     io.event(now, ulids, fii, EventKind::ExplorationStarted { cause, pair, last_heard });
                 }
                 Action::ExplorationEnded { started, pair } => {
+                    // S6-8-3: the shim has acted
+                    self.held.clear();
+                    self.held_until = None;
                     io.event(now, ulids, fii, EventKind::ExplorationEnded { pair, started });
                 }
                 Action::Reachable { pair } => self.peer.mark_probed(&pair.peer),
+                Action::TestEnded { pair, outcome } => self.test_ended(now, io, pair, outcome),
             }
             io.changed.insert(ulids);
         }
@@ -352,12 +372,17 @@ impl Context {
         if !self.established() || !self.reap.timers_running() {
             self.sample_at = None;
         } else if self.sample_at.is_none_or(|t| t <= now) {
-            let period = (self.keepalive_timeout / 3).min(io.config.reap.send_timeout);
+            let period = (self.keepalive_timeout / 3).min(self.settings.send_timeout(&io.config.reap));
             self.sample_at = Some(now + period.max(Duration::from_millis(10)));
         }
     }
 
-    pub(super) fn info(&self) -> ContextInfo {
+    /// Does a socket use it (S6-9-2, API-FK-12)?
+    pub(super) fn in_use(&self, io: &Io) -> bool {
+        if self.exclusive { io.host.fork_in_use(self.ulids, self.fii) } else { io.host.in_use(self.ulids) }
+    }
+
+    pub(super) fn info(&self, io: &Io, host: &[LocalLocator]) -> ContextInfo {
         ContextInfo {
             ulids: self.ulids,
             fii: self.fii,
@@ -366,8 +391,12 @@ impl Context {
             peer_tag: self.peer_tag,
             current: self.current(),
             reap: self.reap.state(),
-            local: self.local.info(),
-            peer: self.peer.info(),
+            local: self.local.info(&self.settings),
+            peer: self.peer.info(&self.settings),
+            available: self.local.available(host),
+            timers: self.timers(io),
+            standby: self.tester.standby(),
+            settings: self.settings.clone(),
         }
     }
 }

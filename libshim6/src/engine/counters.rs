@@ -30,6 +30,8 @@ pub struct Counters {
     pub confused: u64,
     /// Explorations started.
     pub explorations: u64,
+    /// ICMPv6 errors given out for applications.
+    pub icmp_delivered: u64,
     /// Changes of a current pair.
     pub pair_changes: u64,
 }

@@ -164,7 +164,7 @@ impl Engine {
     }
 
     /// The context that sent a packet over `pair` (S6-12.4-6, S6-N-45).
-    fn by_quoted(&self, pair: LocatorPair, kind: QuotedKind) -> Option<Id> {
+    pub(super) fn by_quoted(&self, pair: LocatorPair, kind: QuotedKind) -> Option<Id> {
         match kind {
             QuotedKind::Initiator { tag, nonce, .. } => self.table.by_tag(tag).filter(|id| {
                 self.table

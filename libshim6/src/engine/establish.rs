@@ -38,7 +38,7 @@ impl Engine {
             || !is_servable(&ulids.peer)
             || ours(ulids.peer)
             || self.negative.blocks(now, ulids)
-            || self.table.instances(ulids).next().is_some()
+            || self.shared_instance(ulids).is_some()
         {
             return None;
         }
@@ -106,7 +106,9 @@ impl Engine {
     pub(super) fn fail(&mut self, now: Time, id: Id, no_support: bool) {
         let Some(mut ctx) = self.table.remove(id) else { return };
         let timers = &self.io.config.shim6;
-        if no_support {
+        if ctx.exclusive {
+            // The shared context shows that the peer can be reached and does Shim6
+        } else if no_support {
             self.negative.no_support(ctx.ulids.peer, now + timers.icmp_holddown_time);
         } else {
             self.negative.failed(ctx.ulids, now + timers.no_r1_holddown_time);
@@ -126,7 +128,8 @@ impl Engine {
         };
         let fii = options.fii.unwrap_or(0);
         let ours = |a| self.local.iter().any(|l| l.addr == a);
-        let local = ours(ulids.local) || self.table.by_key(ulids, fii).is_some();
+        // A ULID that vanished from the host lives on in its contexts, and they may be forked (LS-H-33)
+        let local = ours(ulids.local) || self.table.instances(ulids).next().is_some();
         let good = is_servable(&ulids.local) && is_servable(&ulids.peer);
         (local && good && !ours(ulids.peer)).then_some((ulids, fii))
     }
@@ -352,6 +355,9 @@ impl Engine {
         ctx.exchange = None;
         let again = std::mem::replace(&mut ctx.was_established, true);
         ctx.local.accept(ctx.local.addresses(), ctx.local.list().is_some());
+        ctx.local.untrim();
+        self.inherit(id);
+        let Some(ctx) = self.table.get_mut(id) else { return };
         let limit = self.io.config.shim6.idle_timeout.max(super::MIN_IDLE);
         ctx.idle_check = ctx.last_use.max(now) + limit;
         // The peer's list may be another one now, and REAP probes at once if it was exploring

@@ -1,5 +1,6 @@
 //! What crosses the border of the engine.
 
+use super::settings::{ContextTimers, LocatorPreference, Settings};
 use crate::addr::{ContextTag, Fii, FlowId, LocatorPair, UlidPair};
 use crate::identity::Identity;
 use crate::wire::ReapState;
@@ -78,6 +79,19 @@ pub enum IcmpKind {
     Other,
 }
 
+/// An ICMPv6 error for the application that holds the flow, mapped back to the ULIDs (S6-8-6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IcmpDelivery {
+    /// The context's ULID pair: the error goes to the local one.
+    pub ulids: UlidPair,
+    /// The flow of the packet that it is about.
+    pub flow: FlowId,
+    /// Who sent the error.
+    pub source: Ipv6Addr,
+    /// From the Type octet on; the checksum is left 0.
+    pub message: Vec<u8>,
+}
+
 /// When application threads have to wake the engine for traffic on a ULID pair (DESIGN section 3: timers are lazy).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Wake {
@@ -104,6 +118,10 @@ pub trait HostPolicy: Send {
     /// May a context that we start be the default one (FII 0), as no other process of this host has it (DESIGN section
     /// 5)? Asked once for each attempt; if not, the context forks.
     fn owns_default(&self, _ulids: UlidPair) -> bool {
+        true
+    }
+    /// Does a socket still hold the context that was forked for it (API-FK-12, API-FK-14)?
+    fn fork_in_use(&self, _ulids: UlidPair, _fii: Fii) -> bool {
         true
     }
 }
@@ -138,6 +156,30 @@ pub struct LocatorInfo {
     pub probed: bool,
     /// Flagged BROKEN, or not operational here.
     pub broken: bool,
+    /// The last reachability test of this locator of the peer failed, less than a minute ago (API-ERR-11).
+    pub unreachable: bool,
+    /// The peer knows this locator of ours, so payload may leave from it (S6-7.2-4); `true` for the peer's own.
+    pub accepted: bool,
+    /// The application's, else the one that the peer sent, else the default (API-ABI-07).
+    pub preference: LocatorPreference,
+}
+
+impl LocatorInfo {
+    /// A locator of which nothing is known.
+    pub fn new(addr: Ipv6Addr) -> LocatorInfo {
+        LocatorInfo {
+            addr,
+            ifindex: 0,
+            hba: false,
+            cga: false,
+            verified: false,
+            probed: false,
+            broken: false,
+            unreachable: false,
+            accepted: false,
+            preference: LocatorPreference::default(),
+        }
+    }
 }
 
 /// A copy of what is known about a context.
@@ -161,4 +203,12 @@ pub struct ContextInfo {
     pub local: Vec<LocatorInfo>,
     /// Ls(peer).
     pub peer: Vec<LocatorInfo>,
+    /// All addresses of the host that may be offered with this ULID, listed or not.
+    pub available: Vec<LocatorInfo>,
+    /// The timers in force.
+    pub timers: ContextTimers,
+    /// The alternative pair that was last confirmed by a test, if hot standby is on.
+    pub standby: Option<LocatorPair>,
+    /// What the application set, as far as it is in force.
+    pub settings: Arc<Settings>,
 }

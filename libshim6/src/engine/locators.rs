@@ -2,9 +2,11 @@
 
 use super::io::{LocalLocator, LocatorInfo};
 use super::pairs::{LocalCandidate, PeerCandidate, draw_weights};
+use super::settings::{LocatorPreference, Settings};
 use crate::crypto::Pds;
 use crate::identity::{Identity, IdentityKind};
 use crate::rng::Rng;
+use crate::time::Time;
 use crate::wire::{LocatorList, LocatorPreferences, Preference, method, preference_flag};
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -23,6 +25,8 @@ pub(super) struct Offered {
     pub(super) present: bool,
     pub(super) operational: bool,
     pub(super) deprecated: bool,
+    /// What the application has the peer told.
+    pub(super) preference: LocatorPreference,
 }
 
 impl Offered {
@@ -60,6 +64,8 @@ pub(super) struct LocalSet {
     max: usize,
     /// Over the list of this generation.
     signature: Option<(u32, Vec<u8>)>,
+    /// The application's list (SHIM_LOCLIST_LOCAL).
+    chosen: Option<Vec<(Ipv6Addr, LocatorPreference)>>,
 }
 
 impl LocalSet {
@@ -74,6 +80,7 @@ impl LocalSet {
                 present: false,
                 operational: false,
                 deprecated: false,
+                preference: LocatorPreference::default(),
             }],
             listed: false,
             generation: 0,
@@ -82,6 +89,7 @@ impl LocalSet {
             pds_known: false,
             max: MAX_OFFERED,
             signature: None,
+            chosen: None,
         };
         set.refresh(host, rng);
         if set.generation == 0 {
@@ -108,8 +116,9 @@ impl LocalSet {
                 next.push(now);
             }
         }
+        self.arrange(&mut next);
         let members = |v: &[Offered]| v.iter().map(|o| o.addr).collect::<Vec<_>>();
-        let flags = |v: &[Offered]| v.iter().map(Offered::flags).collect::<Vec<_>>();
+        let flags = |v: &[Offered]| v.iter().map(|o| (o.flags(), o.preference)).collect::<Vec<_>>();
         let change = Change {
             list: members(&next) != members(&self.offered),
             flags: flags(&next) != flags(&self.offered),
@@ -120,6 +129,43 @@ impl LocalSet {
             self.renew(rng);
         }
         change
+    }
+
+    /// What the application chose to offer; `None`: all that can be offered. [`LocalSet::refresh`] acts on it.
+    pub(super) fn choose(&mut self, list: Option<Vec<(Ipv6Addr, LocatorPreference)>>) {
+        self.chosen = list;
+    }
+
+    /// Of `next` what the application chose, in its order, and the ULID (S6-2-4, API-LLL-19).
+    fn arrange(&self, next: &mut Vec<Offered>) {
+        let Some(chosen) = &self.chosen else {
+            return next.iter_mut().for_each(|o| o.preference = LocatorPreference::default());
+        };
+        let place = |a: &Ipv6Addr| chosen.iter().position(|(c, _)| c == a);
+        next.retain(|o| o.addr == self.ulid || place(&o.addr).is_some());
+        next.sort_by_key(|o| place(&o.addr).unwrap_or(usize::MAX));
+        for o in next {
+            let worst = LocatorPreference { priority: u16::MAX, weight: 0 };
+            o.preference = place(&o.addr).map_or(worst, |i| chosen[i].1);
+        }
+    }
+
+    /// All that could be offered with our ULID.
+    pub(super) fn available(&self, host: &[LocalLocator]) -> Vec<LocatorInfo> {
+        let all = if self.can_list() { self.wanted(host) } else { Vec::new() };
+        let ulid = self.offered.iter().find(|o| o.addr == self.ulid && o.present).copied();
+        let none = all.iter().all(|o| o.addr != self.ulid);
+        all.into_iter().chain(ulid.filter(|_| none)).map(|o| self.info_of(&o)).collect()
+    }
+
+    /// On the host and in the list in force: may be pinned.
+    pub(super) fn has(&self, addr: &Ipv6Addr) -> bool {
+        self.offered.iter().any(|o| o.addr == *addr && o.present)
+    }
+
+    /// The peer knows it.
+    pub(super) fn is_accepted(&self, addr: &Ipv6Addr) -> bool {
+        self.accepted.contains(addr)
     }
 
     /// Locators that may be offered with our ULID (DESIGN section 8), as far as present: plain: itself; HBA: its set; with a
@@ -137,6 +183,7 @@ impl LocalSet {
                 present: true,
                 operational: l.operational,
                 deprecated: l.deprecated,
+                preference: LocatorPreference::default(),
             })
             .collect();
         // The most stable first, as the end is what gets cut off (S6-N-6, HC-USE-17)
@@ -177,6 +224,11 @@ impl LocalSet {
         if self.offered.len() != before {
             self.renew(rng);
         }
+    }
+
+    /// The exchange whose messages had no room is over: the next refresh offers all again, which an Update Request tells.
+    pub(super) fn untrim(&mut self) {
+        self.max = MAX_OFFERED;
     }
 
     /// By which method the peer can verify a locator of ours (HC-USE-12, HC-USE-14).
@@ -237,9 +289,21 @@ impl LocalSet {
         }
     }
 
-    /// The Locator Preferences option for the list in force: flags only.
+    /// The application's preferences differ, so they are told too (API-LLL-16).
+    fn ranked(&self) -> bool {
+        self.offered.iter().any(|o| o.preference != self.offered[0].preference)
+    }
+
+    /// The Locator Preferences option for the list in force: flags, and the application's preferences if it has any.
     pub(super) fn preferences(&self) -> LocatorPreferences {
-        let element = |o: &Offered| Preference { flags: o.flags(), priority: None, weight: None };
+        let ranked = self.ranked();
+        // API-ABI-08
+        let octet = |n: u16| ranked.then(|| u8::try_from(n).unwrap_or(u8::MAX));
+        let element = |o: &Offered| Preference {
+            flags: o.flags(),
+            priority: octet(o.preference.priority),
+            weight: octet(o.preference.weight),
+        };
         LocatorPreferences {
             generation: self.generation,
             elements: Some(self.offered.iter().map(element).collect()),
@@ -247,9 +311,9 @@ impl LocalSet {
         }
     }
 
-    /// Whether any locator is BROKEN, so that preferences go with the list.
+    /// Whether there is anything to tell in preferences, so that they go with the list.
     pub(super) fn any_broken(&self) -> bool {
-        self.offered.iter().any(|o| o.flags() != 0)
+        self.offered.iter().any(|o| o.flags() != 0) || self.ranked()
     }
 
     /// The PDS of our ULID.
@@ -309,23 +373,28 @@ impl LocalSet {
             .collect()
     }
 
-    pub(super) fn info(&self) -> Vec<LocatorInfo> {
+    /// As the API shows it, with the application's preferences.
+    pub(super) fn info(&self, settings: &Settings) -> Vec<LocatorInfo> {
+        let info = |o: &Offered| {
+            let own = settings.local_preferences.get(&o.addr).copied();
+            LocatorInfo { preference: own.unwrap_or(o.preference), ..self.info_of(o) }
+        };
+        self.offered.iter().map(info).collect()
+    }
+
+    fn info_of(&self, o: &Offered) -> LocatorInfo {
         let kind = self.identity.as_ref().map(|i| i.kind());
-        let hba =
-            |addr| self.identity.as_ref().is_some_and(|i| i.kind() != IdentityKind::Cga && i.contains(addr));
-        let cga = matches!(kind, Some(IdentityKind::Cga | IdentityKind::CgaHba));
-        self.offered
-            .iter()
-            .map(|o| LocatorInfo {
-                addr: o.addr,
-                ifindex: o.ifindex,
-                hba: hba(&o.addr),
-                cga,
-                verified: true,
-                probed: true,
-                broken: o.flags() != 0,
-            })
-            .collect()
+        LocatorInfo {
+            ifindex: o.ifindex,
+            hba: self.identity.as_ref().is_some_and(|i| i.kind() != IdentityKind::Cga && i.contains(&o.addr)),
+            cga: matches!(kind, Some(IdentityKind::Cga | IdentityKind::CgaHba)),
+            verified: true,
+            probed: true,
+            broken: o.flags() != 0,
+            accepted: self.accepted.contains(&o.addr),
+            preference: o.preference,
+            ..LocatorInfo::new(o.addr)
+        }
     }
 }
 
@@ -337,6 +406,8 @@ pub(super) struct PeerLocator {
     pub(super) method: u8,
     /// Return routability was shown by a Probe (S6-6-2).
     pub(super) probed: bool,
+    /// The last test failed; forgotten then (API-ERR-11).
+    unreachable_until: Option<Time>,
     pub(super) preference: Preference,
     /// Priority after the draw by weight.
     rank: u8,
@@ -355,8 +426,14 @@ pub(super) struct PeerSet {
 impl PeerSet {
     /// {ULID(peer)}, as before any list (S6-N-22).
     pub(super) fn new(ulid: Ipv6Addr) -> PeerSet {
-        let only =
-            PeerLocator { addr: ulid, method: 0, probed: false, preference: Preference::default(), rank: 0 };
+        let only = PeerLocator {
+            addr: ulid,
+            method: 0,
+            probed: false,
+            unreachable_until: None,
+            preference: Preference::default(),
+            rank: 0,
+        };
         PeerSet { ulid, locators: vec![only], generation: None, pds: None }
     }
 
@@ -369,6 +446,7 @@ impl PeerSet {
                 addr: *addr,
                 method: *method,
                 probed: probed(addr),
+                unreachable_until: None,
                 preference: Preference::default(),
                 rank: 0,
             })
@@ -432,7 +510,46 @@ impl PeerSet {
     pub(super) fn mark_probed(&mut self, addr: &Ipv6Addr) {
         for locator in self.locators.iter_mut().filter(|l| l.addr == *addr) {
             locator.probed = true;
+            locator.unreachable_until = None;
         }
+    }
+
+    /// A test of the way there failed.
+    pub(super) fn mark_unreachable(&mut self, addr: &Ipv6Addr, until: Time) {
+        for locator in self.locators.iter_mut().filter(|l| l.addr == *addr) {
+            locator.unreachable_until = Some(until);
+        }
+    }
+
+    /// What was found unreachable a while ago is merely unverified from now on.
+    pub(super) fn forget_unreachable(&mut self, now: Time) -> bool {
+        let mut any = false;
+        for locator in self.locators.iter_mut().filter(|l| l.unreachable_until.is_some_and(|t| t <= now)) {
+            locator.unreachable_until = None;
+            locator.probed = false;
+            any = true;
+        }
+        any
+    }
+
+    /// When [`PeerSet::forget_unreachable`] has something to do.
+    pub(super) fn next_timeout(&self) -> Option<Time> {
+        self.locators.iter().filter_map(|l| l.unreachable_until).min()
+    }
+
+    /// Locators whose reachability was shown.
+    pub(super) fn probed(&self) -> impl Iterator<Item = Ipv6Addr> {
+        self.locators.iter().filter(|l| l.probed).map(|l| l.addr)
+    }
+
+    /// May payload go there at once: listed, and reachability was shown or is not needed?
+    pub(super) fn is_usable(&self, addr: &Ipv6Addr) -> bool {
+        self.locators.iter().any(|l| l.addr == *addr && (l.probed || l.addr == self.ulid))
+    }
+
+    /// In the list in force?
+    pub(super) fn lists(&self, addr: &Ipv6Addr) -> bool {
+        self.locators.iter().any(|l| l.addr == *addr)
     }
 
     /// Destinations; a ULID that its own list leaves out is none (S6-N-36). Of duplicates the first counts.
@@ -452,19 +569,29 @@ impl PeerSet {
         out
     }
 
-    pub(super) fn info(&self) -> Vec<LocatorInfo> {
+    /// As the API shows it, with the application's preferences before those of the peer.
+    pub(super) fn info(&self, settings: &Settings) -> Vec<LocatorInfo> {
         let multi_prefix = self.pds.as_ref().is_some_and(|p| p.multi_prefix().is_some());
         let key = self.pds.as_ref().is_some_and(Pds::has_public_key);
+        let sent = |p: &Preference| {
+            let default = LocatorPreference::default();
+            LocatorPreference {
+                priority: p.priority.map_or(default.priority, u16::from),
+                weight: p.weight.map_or(default.weight, u16::from),
+            }
+        };
         self.locators
             .iter()
             .map(|l| LocatorInfo {
-                addr: l.addr,
-                ifindex: 0,
                 hba: l.method == method::HBA && multi_prefix,
                 cga: l.method == method::CGA || (l.method == method::HBA && key),
                 verified: true,
                 probed: l.probed,
                 broken: l.preference.flags & preference_flag::BROKEN != 0,
+                unreachable: l.unreachable_until.is_some(),
+                accepted: true,
+                preference: settings.peer_preferences.get(&l.addr).copied().unwrap_or(sent(&l.preference)),
+                ..LocatorInfo::new(l.addr)
             })
             .collect()
     }

@@ -11,21 +11,27 @@
 //! | `table`, `context` | the contexts, their indices, their tags |
 //! | `establish`, `recover` | I1, R1, I2, R2; R1bis, I2bis, and a tag used twice |
 //! | `locators`, `verify`, `update` | Ls(local), Ls(peer), HBA and CGA verification, Update Request |
+//! | `settings`, `fork`, `standby` | what applications set, contexts of one socket, tests of alternative pairs |
 //! | `dispatch` | which context a packet or an ICMPv6 error belongs to, Error messages |
 //! | `validator`, `limit` | what makes strangers harmless |
 //! | `trigger` | when a ULID pair gets a context, and when it is not tried again |
+//! | `icmp` | ICMPv6 errors, mapped back for the application |
 //! | [`reap`], [`pairs`] | reachability of locator pairs |
 
 mod context;
 mod counters;
 mod dispatch;
 mod establish;
+mod fork;
+mod icmp;
 mod io;
 mod limit;
 mod locators;
 pub mod pairs;
 pub mod reap;
 mod recover;
+mod settings;
+mod standby;
 mod table;
 mod trigger;
 mod update;
@@ -36,17 +42,19 @@ mod verify;
 mod tests;
 
 pub use counters::{Counters, Dropped};
+pub use icmp::IcmpError;
 pub use io::{
-    ContextInfo, ContextState, Datagram, Deliver, Direction, HostPolicy, IcmpKind, LocalLocator, LocatorInfo,
-    Transmit, Wake,
+    ContextInfo, ContextState, Datagram, Deliver, Direction, HostPolicy, IcmpDelivery, IcmpKind,
+    LocalLocator, LocatorInfo, Transmit, Wake,
 };
+pub use settings::{ContextTimers, Feedback, LocatorError, LocatorPreference, PathExplore, Settings, Setup};
 
 use crate::addr::{Fii, FlowId, LocatorPair, UlidPair};
 use crate::config::Config;
 use crate::event::{DiscardReason, Event, EventKind};
 use crate::rng::Rng;
 use crate::time::Time;
-use crate::wire::{ErrorMessage, Message, ReapState};
+use crate::wire::{ErrorMessage, Message};
 use limit::Limiter;
 use reap::{Env, ReapCounters};
 use std::collections::{BTreeSet, VecDeque};
@@ -58,6 +66,9 @@ use validator::Validators;
 
 /// Idle contexts are kept at least this long (S6-9-4).
 const MIN_IDLE: Duration = Duration::from_secs(300);
+/// ICMPv6 errors that wait to be taken, and how many per second a source prefix and all together may bring.
+const MAX_ICMP: usize = 64;
+const ICMP_RATES: (u32, u32) = (50, 200);
 
 /// The protocol engine of one process.
 pub struct Engine {
@@ -80,6 +91,8 @@ struct Io {
     changed: BTreeSet<UlidPair>,
     counters: Counters,
     limiter: Limiter,
+    icmp: VecDeque<IcmpDelivery>,
+    icmp_limiter: Limiter,
     /// The present, for replies that are limited by rate.
     now: Time,
 }
@@ -118,18 +131,6 @@ impl Io {
     fn randomised(&mut self, base: Duration) -> Duration {
         if self.config.reap.jitter { base.mul_f64(self.rng.f64(0.5, 1.5)) } else { base }
     }
-
-    /// The Send Timeout in whole seconds, rounded up, for the Keepalive Timeout option.
-    fn timeout_seconds(&self) -> u16 {
-        let t = self.config.reap.send_timeout;
-        let seconds = t.as_secs() + u64::from(t.subsec_nanos() > 0);
-        u16::try_from(seconds).unwrap_or(u16::MAX).max(1)
-    }
-
-    /// The same, if the peer would take another value without it (RE-KT-03, RE-KT-04).
-    fn announced_timeout(&self) -> Option<u16> {
-        Some(self.timeout_seconds()).filter(|s| *s != 15)
-    }
 }
 
 impl Engine {
@@ -152,6 +153,8 @@ impl Engine {
             tags: Tags::new(rng.as_mut(), tag_prefix),
             io: Io {
                 limiter: Limiter::new(shim6.reply_rate_per_source, shim6.reply_rate_total),
+                icmp: VecDeque::new(),
+                icmp_limiter: Limiter::new(ICMP_RATES.0, ICMP_RATES.1),
                 rng,
                 host,
                 transmits: VecDeque::new(),
@@ -203,36 +206,7 @@ impl Engine {
         bytes: u64,
         flow: Option<FlowId>,
     ) {
-        self.io.now = self.io.now.max(now);
-        if packets == 0 {
-            return;
-        }
-        let ids: Vec<Id> = self.table.instances(ulids).collect();
-        let mut served = false;
-        for id in &ids {
-            let Some(ctx) = self.table.get_mut(*id) else { continue };
-            // What is received fits any instance, what is sent goes by the first (S6-4.2-2)
-            if dir == Direction::Sent && served {
-                break;
-            }
-            served = true;
-            ctx.last_use = ctx.last_use.max(now);
-            ctx.flow = ctx.flow.or(flow);
-            if ctx.established() {
-                let mut env = self.io.env(now);
-                match dir {
-                    Direction::Sent => ctx.reap.payload_sent(&mut env),
-                    Direction::Received => ctx.reap.payload_received(&mut env),
-                }
-            }
-            self.settle(now, *id);
-        }
-        if !served && self.trigger.count(now, ulids, packets, bytes, flow) {
-            self.initiate(now, ulids, flow);
-        }
-        if !served {
-            self.io.changed.insert(ulids);
-        }
+        self.payload_of(now, ulids, 0, dir, packets, bytes, flow);
     }
 
     /// Set up a context now, whatever the trigger says. Does nothing if there is one, if an attempt failed a short while
@@ -299,6 +273,9 @@ impl Engine {
         if ctx.exchange.as_ref().is_some_and(|e| e.deadline <= now) {
             self.exchange_timeout(now, id);
         }
+        if self.table.get(id).is_some_and(|c| c.held_until.is_some_and(|t| t <= now)) {
+            self.release_held(now, id);
+        }
         let Some(ctx) = self.table.get_mut(id) else { return };
         if ctx.established() {
             if ctx.update.as_ref().is_some_and(|u| u.deadline <= now) {
@@ -311,6 +288,9 @@ impl Engine {
                 ctx.last_use = ctx.last_use.max(now);
                 ctx.reap.payload_received(&mut self.io.env(now));
             }
+            if ctx.peer.forget_unreachable(now) {
+                self.io.changed.insert(ctx.ulids);
+            }
             if ctx.reap.next_timeout().is_some_and(|t| t <= now) {
                 ctx.reap.handle_timeout(&mut self.io.env(now));
             }
@@ -319,7 +299,7 @@ impl Engine {
             let limit = self.io.config.shim6.idle_timeout.max(MIN_IDLE);
             if now < ctx.last_use + limit {
                 ctx.idle_check = ctx.last_use + limit;
-            } else if self.io.host.in_use(ctx.ulids) {
+            } else if ctx.in_use(&self.io) {
                 // S6-9-2, LS-H-17: asked again after as long
                 ctx.idle_check = now + limit;
             } else {
@@ -355,34 +335,22 @@ impl Engine {
 
     /// When application threads have to wake the engine for traffic on this pair.
     pub fn wake(&self, ulids: UlidPair) -> Wake {
-        let Some(ctx) = self.sending_instance(ulids) else {
-            // Bounded by poll_timeout: the entry's end brings poll_changed
-            return if self.negative.holds(ulids) { Wake::default() } else { self.trigger.wake(ulids) };
-        };
-        if !ctx.established() {
-            return Wake::default();
-        }
-        let both = !ctx.reap.timers_running();
-        Wake {
-            on_sent: both,
-            on_received: both || ctx.reap.state() == ReapState::Exploring,
-            ..Wake::default()
-        }
+        self.wake_of(ulids, 0)
     }
 
     /// The context by which payload of this pair is sent.
     pub fn context(&self, ulids: UlidPair) -> Option<ContextInfo> {
-        self.sending_instance(ulids).map(context::Context::info)
+        self.context_of(ulids, 0)
     }
 
     /// What REAP counted for that context (RE-OP-05).
     pub fn reap_counters(&self, ulids: UlidPair) -> Option<ReapCounters> {
-        self.sending_instance(ulids).map(|ctx| ctx.reap.counters())
+        self.shared_instance(ulids).and_then(|id| self.table.get(id)).map(|ctx| ctx.reap.counters())
     }
 
     /// All contexts, oldest first.
     pub fn contexts(&self) -> impl Iterator<Item = ContextInfo> {
-        self.table.iter().map(|(_, ctx)| ctx.info())
+        self.table.iter().map(|(_, ctx)| ctx.info(&self.io, &self.local))
     }
 
     /// What was counted since the start.
@@ -395,16 +363,12 @@ impl Engine {
         &self.io.config
     }
 
-    /// The default context of the pair, else the instance with the lowest FII.
-    fn sending_instance(&self, ulids: UlidPair) -> Option<&context::Context> {
-        self.table.instances(ulids).next().and_then(|id| self.table.get(id))
-    }
-
     /// After any change of a context: do what REAP wants, plan its next timeout, follow it in the indices.
     fn settle(&mut self, now: Time, id: Id) {
         let Some(ctx) = self.table.get_mut(id) else { return };
         let wake = (ctx.reap.timers_running(), ctx.reap.state(), ctx.state);
         ctx.run_reap(now, &mut self.io);
+        ctx.run_tests(now, &mut self.io);
         ctx.plan_sample(now, &self.io);
         if wake != ctx.told_wake {
             ctx.told_wake = wake;
@@ -415,6 +379,7 @@ impl Engine {
 
     /// The state IDLE: nothing is left of the context, all its timers are gone (S6-9-6, RE-SM-39).
     fn remove(&mut self, now: Time, id: Id, reason: DiscardReason) {
+        self.release_held(now, id);
         if let Some(mut ctx) = self.table.remove(id) {
             self.io.changed.insert(ctx.ulids);
             ctx.state = ContextState::I1Sent;

@@ -81,6 +81,7 @@ impl Context {
     /// Send the outstanding request (again), over the current pair.
     pub(super) fn send_update(&mut self, now: Time, io: &mut Io) {
         let pair = self.reap.current();
+        let seconds = self.timeout_seconds(io);
         let (Some(update), Some(receiver_tag)) = (&mut self.update, self.peer_tag) else { return };
         let timers = &io.config.shim6;
         let base = backoff(timers.update_timeout, update.sent).min(timers.max_update_timeout);
@@ -91,13 +92,13 @@ impl Context {
         }
         update.sent += 1;
         let (news, with_pds, request_nonce) = (update.news, update.with_pds, update.nonce);
-        let message = self.fitting(io, |ctx, io| {
+        let message = self.fitting(io, |ctx, _| {
             let options = Options {
                 locators: ctx.local.list().filter(|_| news.list),
                 signature: if news.list { ctx.local.signature() } else { None },
                 preferences: news.preferences.then(|| ctx.local.preferences()),
                 pds: if with_pds { ctx.local.pds() } else { None },
-                keepalive_timeout: if news.keepalive { Some(io.timeout_seconds()) } else { None },
+                keepalive_timeout: if news.keepalive { Some(seconds) } else { None },
                 ..Options::default()
             };
             Message::UpdateRequest(UpdateRequest { receiver_tag, request_nonce, options })
@@ -187,6 +188,9 @@ impl Engine {
                 }
             }
             let news = offer.list.is_some() || offer.preferences != Preferences::Absent;
+            if offer.list.is_some() {
+                ctx.list_replaced();
+            }
             offer.commit(&mut ctx.peer, self.io.rng.as_mut());
             if ctx.requests.len() >= MAX_REQUESTS {
                 ctx.requests.pop_front();
@@ -240,17 +244,10 @@ impl Engine {
 
     /// Change the Send Timeout of all contexts and announce it to the peers (RE-KT-07, LS-H-37). 0 is taken for 1 ms.
     pub fn set_send_timeout(&mut self, now: Time, timeout: Duration) {
-        let before = self.io.timeout_seconds();
         self.io.config.reap.send_timeout = timeout.max(Duration::from_millis(1));
-        if self.io.timeout_seconds() == before {
-            return;
-        }
         for id in self.table.ids() {
-            if let Some(ctx) = self.table.get_mut(id)
-                && ctx.established()
-            {
-                let news = News { keepalive: true, ..News::default() };
-                ctx.request_update(now, &mut self.io, news, false);
+            if let Some(ctx) = self.table.get_mut(id) {
+                ctx.set_timers(now, &mut self.io);
             }
             self.settle(now, id);
         }

@@ -5,8 +5,8 @@ use super::state::{self, ForkLock};
 use super::{detach, guard, registry, table};
 use crate::addr::{FlowId, LocatorPair, UlidPair};
 use crate::config::Config;
+use crate::driver::Handle;
 use crate::driver::cell::{Cell, Forward};
-use crate::driver::{self, Handle};
 use crate::time::Time;
 use std::io;
 use std::net::Ipv6Addr;
@@ -33,9 +33,9 @@ pub trait Backend: Send + Sync {
     ) -> io::Result<usize>;
     /// The kernel refused to send on these locators.
     fn send_refused(&self, cell: &Cell, locators: LocatorPair);
-    /// Is it a descriptor of the engine?
-    fn is_own_fd(&self, fd: RawFd) -> bool;
-    /// `fd` of a shim socket is about to be closed.
+    /// Wait for room in the send buffer of these packets; `false` on timeout.
+    fn wait_writable(&self, timeout_ms: i32) -> io::Result<bool>;
+    /// A tracked descriptor is about to be closed.
     fn socket_closing(&self, fd: RawFd);
     /// An address with an identity on the same interface and of the same scope as `local`, which has none.
     fn identity_source_for(&self, local: Ipv6Addr) -> Option<Ipv6Addr>;
@@ -43,13 +43,13 @@ pub trait Backend: Send + Sync {
 
 impl Backend for Handle {
     fn cell(&self, ulids: UlidPair) -> Option<Arc<Cell>> {
-        Handle::cell(self, ulids)
+        self.cell(ulids)
     }
     fn wake(&self, cell: &Cell, flow: Option<FlowId>) {
-        Handle::wake(self, cell, flow);
+        self.wake(cell, flow);
     }
     fn send_payload(&self, cell: &Cell, forward: &Forward, protocol: u8, packet: &[u8]) -> io::Result<()> {
-        Handle::send_payload(self, cell, forward, protocol, packet)
+        self.send_payload(cell, forward, protocol, packet)
     }
     fn send_payload_many(
         &self,
@@ -58,19 +58,19 @@ impl Backend for Handle {
         protocol: u8,
         packets: &[&[u8]],
     ) -> io::Result<usize> {
-        Handle::send_payload_many(self, cell, forward, protocol, packets)
+        self.send_payload_many(cell, forward, protocol, packets)
     }
-    fn send_refused(&self, cell: &Cell, locators: LocatorPair) {
-        Handle::send_refused(self, cell, locators);
-    }
-    fn is_own_fd(&self, fd: RawFd) -> bool {
-        Handle::is_own_fd(self, fd)
+    fn wait_writable(&self, timeout_ms: i32) -> io::Result<bool> {
+        self.wait_writable(timeout_ms)
     }
     fn socket_closing(&self, fd: RawFd) {
-        Handle::socket_closing(self, fd);
+        self.socket_closing(fd);
+    }
+    fn send_refused(&self, cell: &Cell, locators: LocatorPair) {
+        self.send_refused(cell, locators);
     }
     fn identity_source_for(&self, local: Ipv6Addr) -> Option<Ipv6Addr> {
-        Handle::identity_source_for(self, local)
+        self.identity_source_for(local)
     }
 }
 
@@ -141,7 +141,7 @@ fn start() -> Result<Running, (Box<Config>, String)> {
         return Err((Box::new(config), "the configuration says so".into()));
     }
     let prefer_identity_source = config.prefer_identity_source;
-    match driver::start(config.clone(), Arc::new(Sockets)) {
+    match crate::driver::start(config.clone(), Arc::new(Sockets)) {
         Ok(handle) => Ok(Running { backend: Box::new(handle), prefer_identity_source }),
         Err(e) => Err((Box::new(config), e.to_string())),
     }
@@ -171,18 +171,27 @@ fn without_signals<T>(f: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Have [`after_fork_in_child`] called in forked children.
+/// Have forked children keep their sockets and forget the parent's engine. May be called again.
 pub fn watch_forks() {
     if !FORK_HANDLER.swap(true, AcqRel) {
-        // SAFETY: the handler is a plain function that allocates nothing and takes no lock.
-        unsafe { libc::pthread_atfork(None, None, Some(after_fork_in_child)) };
+        // SAFETY: the handlers are plain functions that allocate nothing and take no lock.
+        unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(after_fork_in_child)) };
     }
+}
+
+unsafe extern "C" fn before_fork() {
+    guard::mask_fork();
+}
+
+unsafe extern "C" fn after_fork() {
+    guard::unmask_fork();
 }
 
 /// The child keeps the sockets, but the engine thread does not exist in it: cells are dropped, and an engine of the
 /// child's own starts when a socket needs it (API-GEN-16).
 unsafe extern "C" fn after_fork_in_child() {
-    driver::after_fork_in_child();
+    crate::driver::after_fork_in_child();
+    // Forgets the handle without dropping it, as the driver asks.
     RUNNING.store(ptr::null_mut(), Release);
     // SAFETY: fork leaves one thread in the child. A lock that this thread itself holds while it forks would be a
     // fork inside `guard::slow`, where no application code runs.
@@ -193,4 +202,5 @@ unsafe extern "C" fn after_fork_in_child() {
         state::after_fork();
     }
     table::own_again();
+    guard::unmask_fork();
 }

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 thread_local! {
     // `const` and without destructor: no lazy initialisation, no registration at thread exit.
     static INSIDE: Cell<bool> = const { Cell::new(false) };
+    static BEFORE_FORK: Cell<bool> = const { Cell::new(false) };
 }
 
 const PTHREAD_CANCEL_DISABLE: libc::c_int = 1;
@@ -38,6 +39,30 @@ pub fn errno() -> libc::c_int {
 pub fn set_errno(value: libc::c_int) {
     // SAFETY: errno is thread-local and always writable.
     unsafe { *libc::__errno_location() = value }
+}
+
+/// Run `f`, a short piece of code that a hook called by a signal handler must not enter again.
+#[inline]
+pub fn masked<T>(f: impl FnOnce() -> T) -> T {
+    let before = INSIDE.replace(true);
+    let result = f();
+    INSIDE.set(before);
+    result
+}
+
+/// The thread is about to fork: until [`unmask_fork`] its hooks bypass the shim, whose locks are in other hands.
+pub(super) fn mask_fork() {
+    BEFORE_FORK.set(INSIDE.replace(true));
+}
+
+/// The fork is done, in the parent or the child.
+pub(super) fn unmask_fork() {
+    INSIDE.set(BEFORE_FORK.get());
+}
+
+/// Had the thread that is forking been inside the shim already?
+pub fn was_inside_before_fork() -> bool {
+    BEFORE_FORK.get()
 }
 
 /// Run `f`, which may lock, allocate and call the driver. `None` if this thread is inside already, or if `f`

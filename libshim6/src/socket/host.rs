@@ -43,8 +43,11 @@ fn users(ulids: UlidPair) -> impl Iterator<Item = Pinned> {
 }
 
 impl SocketHost for Sockets {
-    fn serves(&self, ulids: UlidPair, flow: Option<FlowId>) -> bool {
+    fn on_engine_thread(&self) {
         guard::mark_own_thread();
+    }
+
+    fn serves(&self, ulids: UlidPair, flow: Option<FlowId>) -> bool {
         let wants = |s: &Pinned| !s.has(flag::DONT_SHIM);
         match flow {
             Some(flow) if c_int::from(flow.protocol) == libc::IPPROTO_UDP => {
@@ -56,7 +59,6 @@ impl SocketHost for Sockets {
     }
 
     fn deliver_to(&self, ulids: UlidPair, flow: FlowId) -> Option<DeliverTo> {
-        guard::mark_own_thread();
         if c_int::from(flow.protocol) != libc::IPPROTO_UDP {
             return None;
         }
@@ -76,7 +78,6 @@ impl SocketHost for Sockets {
     }
 
     fn has_unread(&self, ulids: UlidPair) -> bool {
-        guard::mark_own_thread();
         users(ulids).any(|socket| {
             let _stable = detach::descriptors_are_stable();
             let Some(fd) = table::descriptors(&socket).next() else { return false };
@@ -87,22 +88,18 @@ impl SocketHost for Sockets {
     }
 
     fn in_use(&self, ulids: UlidPair) -> bool {
-        guard::mark_own_thread();
         users(ulids).next().is_some()
     }
 
     fn descriptors(&self, ulids: UlidPair) -> Vec<RawFd> {
-        guard::mark_own_thread();
         users(ulids).filter_map(|socket| table::descriptors(&socket).next()).collect()
     }
 
     fn local_ulid_lost(&self, ulid: Ipv6Addr) -> UlidLoss {
-        guard::mark_own_thread();
         detach::ulid_lost(ulid)
     }
 
     fn local_ulid_back(&self, ulid: Ipv6Addr) {
-        guard::mark_own_thread();
         detach::ulid_back(ulid);
     }
 }

@@ -26,6 +26,9 @@ mod state;
 mod sys;
 pub mod table;
 
+#[cfg(test)]
+mod tests;
+
 /// The shim does not take this call: make the plain one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bypass;

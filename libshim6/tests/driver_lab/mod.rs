@@ -38,6 +38,9 @@ pub struct Host {
     socket: UdpSocket,
     ulids: UlidPair,
     detached: AtomicBool,
+    /// The application bound the ULID itself, so the socket cannot be detached from it.
+    pub bound: AtomicBool,
+    pub came_back: AtomicBool,
 }
 
 impl Host {
@@ -67,6 +70,9 @@ impl SocketHost for Host {
         if ulids == self.ulids { vec![self.socket.as_raw_fd()] } else { Vec::new() }
     }
     fn local_ulid_lost(&self, ulid: Ipv6Addr) -> UlidLoss {
+        if ulid == self.ulids.local && self.bound.load(SeqCst) {
+            return UlidLoss::NeedsAddress;
+        }
         if ulid == self.ulids.local {
             let none = libc::sockaddr { sa_family: libc::AF_UNSPEC as u16, sa_data: [0; 14] };
             let len = size_of::<libc::sockaddr>() as u32;
@@ -76,7 +82,9 @@ impl SocketHost for Host {
         }
         UlidLoss::Handled
     }
-    fn local_ulid_back(&self, _: Ipv6Addr) {}
+    fn local_ulid_back(&self, ulid: Ipv6Addr) {
+        self.came_back.fetch_or(ulid == self.ulids.local, SeqCst);
+    }
 }
 
 /// Any pair.
@@ -85,30 +93,41 @@ pub fn some_ulids() -> UlidPair {
 }
 
 /// A socket layer without sockets.
-pub fn nobody() -> Arc<dyn SocketHost> {
-    struct Nobody;
-    impl SocketHost for Nobody {
-        fn serves(&self, _: UlidPair, _: Option<FlowId>) -> bool {
-            false
-        }
-        fn deliver_to(&self, _: UlidPair, _: FlowId) -> Option<DeliverTo> {
-            None
-        }
-        fn has_unread(&self, _: UlidPair) -> bool {
-            false
-        }
-        fn in_use(&self, _: UlidPair) -> bool {
-            false
-        }
-        fn descriptors(&self, _: UlidPair) -> Vec<RawFd> {
-            Vec::new()
-        }
-        fn local_ulid_lost(&self, _: Ipv6Addr) -> UlidLoss {
-            UlidLoss::Handled
-        }
-        fn local_ulid_back(&self, _: Ipv6Addr) {}
+struct Nobody {
+    fragile: bool,
+}
+
+impl SocketHost for Nobody {
+    fn serves(&self, _: UlidPair, _: Option<FlowId>) -> bool {
+        false
     }
-    Arc::new(Nobody)
+    fn deliver_to(&self, _: UlidPair, _: FlowId) -> Option<DeliverTo> {
+        None
+    }
+    fn has_unread(&self, _: UlidPair) -> bool {
+        false
+    }
+    fn in_use(&self, _: UlidPair) -> bool {
+        false
+    }
+    fn descriptors(&self, _: UlidPair) -> Vec<RawFd> {
+        Vec::new()
+    }
+    fn local_ulid_lost(&self, _: Ipv6Addr) -> UlidLoss {
+        assert!(!self.fragile, "this panic belongs to a test");
+        UlidLoss::Handled
+    }
+    fn local_ulid_back(&self, _: Ipv6Addr) {}
+}
+
+/// It has no socket.
+pub fn nobody() -> Arc<dyn SocketHost> {
+    Arc::new(Nobody { fragile: false })
+}
+
+/// It panics when an address vanishes.
+pub fn fragile() -> Arc<dyn SocketHost> {
+    Arc::new(Nobody { fragile: true })
 }
 
 /// Run `f` on a thread in a new network namespace.
@@ -143,7 +162,8 @@ pub fn wait_for(what: &str, limit: Duration, mut f: impl FnMut() -> bool) {
     }
 }
 
-fn sh(command: &str) {
+/// Run a command; panics if it fails.
+pub fn sh(command: &str) {
     let out = Command::new("sh").args(["-ec", command]).output().expect("sh");
     assert!(out.status.success(), "{command}: {}", String::from_utf8_lossy(&out.stderr));
 }
@@ -226,7 +246,13 @@ impl Side {
                 });
                 let socket = socket.unwrap();
                 assert_eq!(socket.local_addr().unwrap().ip(), ulids.local);
-                let host = Arc::new(Host { socket, ulids, detached: AtomicBool::new(false) });
+                let host = Arc::new(Host {
+                    socket,
+                    ulids,
+                    detached: false.into(),
+                    bound: false.into(),
+                    came_back: false.into(),
+                });
                 let handle = start(config, host.clone()).unwrap();
                 (host, handle)
             });
@@ -298,6 +324,10 @@ impl Side {
     /// Skip other datagrams; the length of the one that was found.
     pub fn receive_matching(&self, data: &[u8]) -> Option<usize> {
         std::iter::from_fn(|| self.receive()).find(|d| d == data).map(|d| d.len())
+    }
+
+    pub fn log_file(&self) -> &std::path::Path {
+        &self.log
     }
 
     fn log(&self) -> String {

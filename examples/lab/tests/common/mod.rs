@@ -61,7 +61,8 @@ impl Bench {
     /// Wait until both logs tell of a context.
     pub fn wait_for_context(&self) {
         let both = || ["client", "server"].iter().all(|name| self.log(name).contains("context established"));
-        let found = shim6_lab::wait_for(Duration::from_secs(5), both);
+        // Longer than I1_TIMEOUT, for an I1 that came before the process that is to answer it was ready.
+        let found = shim6_lab::wait_for(Duration::from_secs(10), both);
         assert!(found, "no context\nclient:\n{}\nserver:\n{}", self.log("client"), self.log("server"));
         // Both ends have all locators by now, and have returned to quiet.
         pause(300);

@@ -3,11 +3,12 @@
 use super::parse::{Message, messages};
 use super::request::{BUFFER, list_addresses, list_links, receive};
 use super::{Address, AddressFlags, Link, Scope};
+use crate::driver::sys;
 use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv6Addr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, RawFd};
 use std::time::Duration;
 
 /// Datagrams that one [`Monitor::drain`] takes at most; the descriptor stays readable if there are more.
@@ -100,7 +101,9 @@ impl Monitor {
     ///
     /// Those of the system calls.
     pub fn open() -> io::Result<Monitor> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        let low = Socket::new(NETLINK_ROUTE)?.into_raw_fd();
+        // SAFETY: the descriptor was just given up by its owner, and its new number has no other owner.
+        let mut socket = unsafe { Socket::from_raw_fd(sys::move_high(low)) };
         socket.set_non_blocking(true)?;
         // As much as the system allows
         socket.set_rx_buf_sz(QUEUE as libc::c_int)?;

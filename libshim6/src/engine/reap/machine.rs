@@ -1,7 +1,7 @@
 //! The transitions of RFC 5534 section 6, with the rules of conformance parts G to I.
 
 use super::reports::pair_of;
-use super::{Action, Env, Exploration, RECORDS_LIFETIME, Reap};
+use super::{Action, Env, Exploration, RECORDS_LIFETIME, Reap, TestOutcome};
 use crate::addr::LocatorPair;
 use crate::event::FailureCause;
 use crate::time::Time;
@@ -34,7 +34,7 @@ impl Reap {
         if gone && self.state == ReapState::Operational {
             return env.now;
         }
-        let t = env.config.send_timeout.max(Duration::from_millis(1));
+        let t = self.parameters.over(env.config).send_timeout.max(Duration::from_millis(1));
         env.now + if env.config.jitter { t.mul_f64(env.rng.f64(1.0, 1.1)) } else { t }
     }
 
@@ -65,6 +65,9 @@ impl Reap {
     /// One third to one half of the Keepalive Timeout (RE-C-06, RE-C-10).
     fn keepalive_interval(&self, env: &mut Env) -> Duration {
         let t = self.keepalive_timeout;
+        if let Some(set) = self.parameters.keepalive_interval {
+            return set.clamp(Duration::from_millis(1), (t / 2).max(Duration::from_millis(1)));
+        }
         if env.config.jitter { t.mul_f64(env.rng.f64(1.0 / 3.0, 0.5)) } else { t / 3 }
     }
 
@@ -100,10 +103,14 @@ impl Reap {
                 self.schedule.begin_slot();
                 self.scheduled_probe(env);
             }
+            Timer::Test => self.test_slot(env),
         }
     }
 
     fn send_keepalive(&mut self) {
+        if self.parameters.no_keepalives {
+            return;
+        }
         self.counters.keepalives_sent += 1;
         self.actions.push_back(Action::SendKeepalive { pair: self.current });
     }
@@ -119,6 +126,8 @@ impl Reap {
 
     /// The node leaves Operational: old records and positions mean nothing any more (RE-C-13, RE-SM-34).
     fn leave_operational(&mut self, env: &mut Env, cause: FailureCause) {
+        self.end_test(TestOutcome::Aborted);
+        self.probing = self.parameters.over(env.config);
         self.records.clear();
         self.records_expire = None;
         self.schedule.reset();
@@ -128,11 +137,21 @@ impl Reap {
             FailureCause::LocalLocatorLost | FailureCause::PeerLocatorLost | FailureCause::SendRefused => {
                 true
             }
-            FailureCause::SendTimeout | FailureCause::PeerExplores | FailureCause::Hint => false,
+            FailureCause::SendTimeout
+            | FailureCause::PeerExplores
+            | FailureCause::Hint
+            | FailureCause::Feedback => false,
         };
         self.exploration = Some(Exploration { started: env.now, dead });
         self.counters.explorations += 1;
         self.actions.push_back(Action::ExplorationStarted { cause, pair: self.current });
+        // A hint is to be tested, not believed (RE-FI-05)
+        if cause != FailureCause::Hint
+            && self.take_standby(env.now)
+            && let Some(e) = &mut self.exploration
+        {
+            e.dead = false;
+        }
     }
 
     /// From Operational or InboundOk to Exploring, with its first Probe.
@@ -170,7 +189,8 @@ impl Reap {
         arrived_on: LocatorPair,
     ) {
         self.prune(env.now);
-        let reported = self.take_reports(env.now, &probe.received);
+        let (tests, alternative) = self.test_reports(&probe.received);
+        let reported = self.take_reports(env.now, &probe.received, tests);
         match probe.state {
             ReapState::Exploring => {
                 let changed = self.state != ReapState::InboundOk;
@@ -202,6 +222,12 @@ impl Reap {
                 }
                 self.actions.extend(ended);
             }
+            // The answer to a test: the Send Timer goes on, or a dead current pair would never be found out. The peer waits
+            // for something now
+            ReapState::Operational if alternative && self.state == ReapState::Operational => {
+                self.records.record_received(env.now, first, arrived_on, &self.candidates);
+                self.start_keepalive(env);
+            }
             ReapState::Operational => {
                 self.records.record_received(env.now, first, arrived_on, &self.candidates);
                 if self.state != ReapState::Operational || self.unconfirmed {
@@ -216,10 +242,10 @@ impl Reap {
     }
 
     /// The pairs that the peer's reports show to work and that may still be used, latest probed first.
-    fn take_reports(&mut self, now: Time, reports: &[ProbeBlock]) -> Vec<LocatorPair> {
-        let matched = self.records.count_matching(reports);
+    fn take_reports(&mut self, now: Time, reports: &[ProbeBlock], tests: usize) -> Vec<LocatorPair> {
+        let matched = self.records.count_matching(reports) + tests;
         self.counters.reports_matched += matched as u64;
-        self.counters.reports_unmatched += (reports.len() - matched) as u64;
+        self.counters.reports_unmatched += reports.len().saturating_sub(matched) as u64;
         let (mut all, new) = self.records.matching(now, reports, &self.candidates);
         all.retain(|p| self.candidates.contains(*p));
         for pair in new {
@@ -284,9 +310,9 @@ impl Reap {
         };
         self.stalled = false;
         self.schedule.note(self.state, pair);
-        let gap = self.schedule.gap(env);
+        let gap = self.schedule.gap(env, &self.probing);
         self.timers.restart(Timer::Retransmit, env.now + gap);
-        if self.schedule.at_plateau(env.config) {
+        if self.schedule.at_plateau(&self.probing) {
             self.plateau.get_or_insert(env.now);
         }
         self.send_probe(env, pair);

@@ -7,6 +7,7 @@
 //! Times: an event may be told late with its true time in [`Env::now`], so deadlines count from there;
 //! [`Reap::handle_timeout`] then gets the present and acts on every deadline that has passed.
 
+mod alternative;
 mod machine;
 mod reports;
 mod schedule;
@@ -15,6 +16,7 @@ mod timers;
 #[cfg(test)]
 mod tests;
 
+pub use alternative::{Parameters, TestOutcome};
 pub use reports::{PairHealth, shed};
 
 use crate::addr::LocatorPair;
@@ -23,6 +25,7 @@ use crate::event::FailureCause;
 use crate::rng::Rng;
 use crate::time::Time;
 use crate::wire::{Probe, ProbeBlock, ReapState};
+use alternative::Test;
 use reports::Records;
 use schedule::{Candidates, Schedule};
 use std::collections::VecDeque;
@@ -90,6 +93,13 @@ pub enum Action {
         /// The pair.
         pair: LocatorPair,
     },
+    /// A test of an alternative pair is over ([`Reap::start_test`]).
+    TestEnded {
+        /// The pair.
+        pair: LocatorPair,
+        /// How.
+        outcome: TestOutcome,
+    },
 }
 
 /// Counters of one context (RE-OP-05). Arrays are indexed by Sta.
@@ -148,6 +158,12 @@ pub struct Reap {
     last_sent: Option<Time>,
     /// When the gap reached the Max Probe Timeout (RE-PS-18).
     plateau: Option<Time>,
+    parameters: Parameters,
+    /// Values of the present exploration or test.
+    probing: ReapConfig,
+    test: Option<Test>,
+    /// A confirmed alternative, and until when it counts.
+    standby: Option<(LocatorPair, Time)>,
     actions: VecDeque<Action>,
     counters: ReapCounters,
 }
@@ -174,6 +190,10 @@ impl Reap {
             last_heard: None,
             last_sent: None,
             plateau: None,
+            parameters: Parameters::default(),
+            probing: ReapConfig::default(),
+            test: None,
+            standby: None,
             actions: VecDeque::new(),
             counters: ReapCounters::default(),
         }
@@ -194,12 +214,15 @@ impl Reap {
     ) {
         let good = |c: &Candidates, p: LocatorPair| c.contains(p) && !c.broken.contains(&p.peer);
         let was_good = good(&self.candidates, self.current);
+        let before = self.current;
         self.candidates.pairs = pairs;
         self.candidates.broken = broken;
         self.records.retain(&self.candidates);
         if was_good && !good(&self.candidates, self.current) {
             self.explore(env, self.loss_cause());
-            if let Some(e) = &mut self.exploration {
+            if let Some(e) = &mut self.exploration
+                && self.current == before
+            {
                 e.dead = true;
             }
         }
@@ -321,7 +344,8 @@ impl Reap {
     /// An ICMPv6 error or a feedback hints at a failure: one test of the current pair, at most once per Send Timeout;
     /// payload stays where it is (RE-FI-05, RE-FI-06).
     pub fn hint(&mut self, env: &mut Env) {
-        let recent = self.last_hint.is_some_and(|t| env.now < t + env.config.send_timeout);
+        let timeout = self.parameters.over(env.config).send_timeout;
+        let recent = self.last_hint.is_some_and(|t| env.now < t + timeout);
         if self.state == ReapState::Operational && !self.paused && !recent {
             self.last_hint = Some(env.now);
             self.enter_exploring(env, FailureCause::Hint);
@@ -331,6 +355,7 @@ impl Reap {
     /// The context is I2BIS-SENT: timers pause, nothing is sent (RE-SM-38).
     pub fn pause(&mut self) {
         self.paused = true;
+        self.end_test(TestOutcome::Aborted);
         self.timers.stop_all();
     }
 
@@ -382,9 +407,9 @@ impl Reap {
         self.last_heard
     }
 
-    /// Whether any timer runs.
+    /// Whether any timer runs that traffic has a bearing on.
     pub fn timers_running(&self) -> bool {
-        self.timers.next().is_some()
+        self.timers.traffic()
     }
 
     /// Whether the Send Timer runs: the next payload sent starts nothing.
@@ -402,6 +427,19 @@ impl Reap {
     pub fn given_up(&self, now: Time, config: &ReapConfig) -> bool {
         self.state != ReapState::Operational
             && self.plateau.is_some_and(|t| t + config.max_probe_timeout <= now && self.last_sent < Some(t))
+    }
+
+    /// The candidates whose peer locator is not BROKEN, best first.
+    pub fn usable(&self) -> impl Iterator<Item = LocatorPair> + '_ {
+        let c = &self.candidates;
+        c.pairs.iter().copied().filter(|p| !c.broken.contains(&p.peer))
+    }
+
+    /// The same without the current pair, those first that share no end with it.
+    pub fn alternatives(&self) -> Vec<LocatorPair> {
+        let order = self.candidates.order(self.current, false);
+        let good = |p: &LocatorPair| *p != self.current && !self.candidates.broken.contains(&p.peer);
+        order.into_iter().filter(good).collect()
     }
 
     /// What is known of the candidate pairs.

@@ -2,6 +2,7 @@
 
 use super::Env;
 use crate::addr::LocatorPair;
+use crate::config::ReapConfig;
 use crate::wire::ReapState;
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -122,8 +123,7 @@ impl Schedule {
     }
 
     /// Gap after the Probe just noted (RE-PS-07, RE-C-10, RE-C-11).
-    pub(super) fn gap(&self, env: &mut Env) -> Duration {
-        let c = env.config;
+    pub(super) fn gap(&self, env: &mut Env, c: &ReapConfig) -> Duration {
         let doublings = (self.series + 1).saturating_sub(c.initial_probes.max(1)).min(32);
         let plain = c
             .initial_probe_timeout
@@ -135,7 +135,7 @@ impl Schedule {
     }
 
     /// The gap has reached the Max Probe Timeout (RE-PS-18).
-    pub(super) fn at_plateau(&self, config: &crate::config::ReapConfig) -> bool {
+    pub(super) fn at_plateau(&self, config: &ReapConfig) -> bool {
         let doublings = (self.series + 1).saturating_sub(config.initial_probes.max(1)).min(31);
         config.initial_probe_timeout.max(MIN_GAP).saturating_mul(1 << doublings) >= config.max_probe_timeout
     }

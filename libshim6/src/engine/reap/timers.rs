@@ -13,13 +13,15 @@ pub(super) enum Timer {
     Interval,
     /// Next scheduled Probe.
     Retransmit,
+    /// Next Probe of a test.
+    Test,
 }
 
-const ALL: [Timer; 4] = [Timer::Send, Timer::Keepalive, Timer::Interval, Timer::Retransmit];
+const ALL: [Timer; 5] = [Timer::Send, Timer::Keepalive, Timer::Interval, Timer::Retransmit, Timer::Test];
 
 /// Deadlines; START, RESTART and STOP as the tables of RFC 5534 section 6 use the words.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Timers([Option<Time>; 4]);
+pub(super) struct Timers([Option<Time>; 5]);
 
 impl Timers {
     /// START: no effect on a running timer.
@@ -37,7 +39,7 @@ impl Timers {
     }
 
     pub(super) fn stop_all(&mut self) {
-        self.0 = [None; 4];
+        self.0 = [None; 5];
     }
 
     pub(super) fn deadline(&self, timer: Timer) -> Option<Time> {
@@ -51,6 +53,11 @@ impl Timers {
     /// The earliest deadline.
     pub(super) fn next(&self) -> Option<Time> {
         self.0.iter().flatten().min().copied()
+    }
+
+    /// Does one run that traffic has a bearing on?
+    pub(super) fn traffic(&self) -> bool {
+        ALL.into_iter().any(|t| t != Timer::Test && self.running(t))
     }
 
     /// The timer with the earliest deadline not after `now`; on a tie the first in the order of the enum, so that a

@@ -287,6 +287,34 @@ fn any_validator_is_copied() {
 }
 
 #[test]
+fn a_list_without_room_in_the_i2_follows_in_an_update() {
+    // S6-5.1-2, S6-5.1-3, S6-5.10-4, S6-7.2-4
+    for (locators, len) in [(20, 700), (2, 1150)] {
+        let mut w = World::pair(locators, 10);
+        w.establish(0, 1);
+        w.run(ms(10));
+        let r1 = w.intercept().pop().unwrap();
+        let Message::R1(mut m) = r1.message() else { panic!() };
+        let (nonce, validator) = (m.initiator_nonce, vec![7; len]);
+        m.options.validator = Some(validator);
+        w.inject(r1.pair.local, r1.pair.peer, &Message::R1(m));
+        let Message::I2(i2) = w.last(3).message() else { panic!() };
+        let told = i2.options.locators.map_or(1, |l| l.locators.len());
+        let all = usize::from(locators);
+        assert!(told < all, "{told} of {locators} locators");
+        w.intercept();
+        let tag = crate::addr::ContextTag::new(77);
+        let r2 = wire::R2 { responder_tag: tag, initiator_nonce: nonce, options: wire::Options::default() };
+        w.inject(r1.pair.local, r1.pair.peer, &Message::R2(r2));
+        assert_eq!(w.state(0), Some(ContextState::Established));
+        let Message::UpdateRequest(u) = w.last(64).message() else { panic!() };
+        assert_eq!(u.options.locators.unwrap().locators.len(), all);
+        assert_eq!(u.options.pds.is_some(), told == 1, "the PDS goes with the first list");
+        assert!(w.last(64).data.len() <= 1240);
+    }
+}
+
+#[test]
 fn the_flow_option_finds_the_process() {
     // S6-N-48, S6-E-7
     let mut w = World::pair(2, 11);

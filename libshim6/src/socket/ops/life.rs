@@ -6,6 +6,7 @@ use super::super::table::{self, Pinned};
 use super::super::{Bypass, Outcome, backend, detach, ports, real, registry, sys};
 use super::{cell_of, engine, unconnected};
 use crate::addr::is_servable;
+use crate::driver::is_own_fd;
 use libc::{c_int, c_uint, c_void, sockaddr, socklen_t};
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::atomic::Ordering::*;
@@ -272,9 +273,9 @@ fn before_close(fd: c_int) -> Result<(), Bypass> {
         }
         return Ok(());
     }
-    match engine() {
-        Some(engine) if engine.backend.is_own_fd(fd) && !guard::inside() && table::is_ours() => Err(Bypass),
-        _ => Ok(()),
+    match is_own_fd(fd) && !guard::inside() && table::is_ours() {
+        true => Err(Bypass),
+        false => Ok(()),
     }
 }
 
@@ -361,9 +362,8 @@ pub unsafe fn closefrom(low: c_int) {
 
 /// The engine's descriptors in ascending order.
 fn own_descriptors() -> Vec<c_int> {
-    let Some(engine) = engine() else { return Vec::new() };
-    // They lie below the soft limit at the time of their birth, and not above 4096 (`driver`).
-    (0..=4096).filter(|fd| engine.backend.is_own_fd(*fd)).collect()
+    // They lie not above 4096 (`driver::sys`).
+    (0..=4096).filter(|fd| is_own_fd(*fd)).collect()
 }
 
 /// `dup(2)`. Makes the call itself.

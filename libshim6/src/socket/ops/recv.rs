@@ -205,15 +205,21 @@ impl Scratch {
 struct Lent {
     /// The name goes to our own buffer first.
     name: bool,
-    /// So does the ancillary data, without IPV6_PKTINFO for the application.
+    /// So does the ancillary data.
     control: bool,
+    /// The application does not see IPV6_PKTINFO.
+    hide: bool,
 }
 
 fn lend(socket: &Pinned, app: &msghdr, own: &mut msghdr, scratch: &mut Scratch) -> Lent {
+    /// Room in which IPV6_PKTINFO will not be cut off.
+    const ENOUGH: usize = 512;
     *own = *app;
+    let hide = !socket.has(flag::APP_PKTINFO);
     let lent = Lent {
         name: app.msg_name.is_null() || (app.msg_namelen as usize) < NAME,
-        control: socket.has(flag::OUR_PKTINFO) && !socket.has(flag::APP_PKTINFO),
+        control: socket.has(flag::OUR_PKTINFO) && (hide || room(app) < ENOUGH),
+        hide,
     };
     if lent.name {
         own.msg_name = (&raw mut scratch.name).cast();
@@ -278,7 +284,7 @@ unsafe fn give_back(app: &mut msghdr, own: &msghdr, lent: &Lent, to: Option<Ipv6
                 0 => &mut [][..],
                 n => std::slice::from_raw_parts_mut(app.msg_control.cast::<u8>(), n),
             };
-            let (used, cut) = cmsg::copy(control, space, |c| !cmsg::is_pktinfo(c));
+            let (used, cut) = cmsg::copy(control, space, |c| !(lent.hide && cmsg::is_pktinfo(c)));
             app.msg_controllen = used as _;
             // What the kernel itself had no room for stays cut off.
             let kernel_cut = own.msg_flags & libc::MSG_CTRUNC != 0;
@@ -511,7 +517,7 @@ unsafe fn move_up(app: &mut mmsghdr, own: &mmsghdr, lent: &Lent, to: Option<Ipv6
     // SAFETY: both lists of buffers are as the application passed them.
     let (copied, cut) = unsafe { copy_vectors(&app.msg_hdr, &own.msg_hdr, own.msg_len as usize) };
     app.msg_len = own.msg_len.min(copied as c_uint);
-    let moved = Lent { name: true, control: lent.control };
+    let moved = Lent { name: true, control: lent.control, hide: lent.hide };
     // SAFETY: as above; a name that the kernel wrote to the application is copied like one of ours.
     unsafe { give_back(&mut app.msg_hdr, &own.msg_hdr, &moved, to) };
     if cut {

@@ -4,11 +4,8 @@
 use super::super::guard::{self, set_errno};
 use super::super::state::{Mode, flag};
 use super::super::table::Pinned;
-use super::super::{Bypass, Outcome, backend, cmsg, real, sys};
-use super::{
-    activated, active, cell_of, engine, has_other_pairs, is_path_error, learn_port, note_sent, own_cell,
-    refused,
-};
+use super::super::{Bypass, Outcome, backend, cmsg, real, sys, table};
+use super::{activated, active, cell_of, engine, is_path_error, learn_port, note_sent, own_cell, refused};
 use crate::addr::UlidPair;
 use crate::driver::build_udp;
 use crate::driver::cell::{Cell, Forward};
@@ -35,6 +32,8 @@ struct Out<'a> {
     iov: &'a [iovec],
     control: &'a [u8],
     flags: c_int,
+    /// The call works on files too, so that the number may have become one behind our back.
+    any_file: bool,
 }
 
 impl Out<'_> {
@@ -84,6 +83,11 @@ fn way<'a>(socket: &'a Pinned, fd: c_int, out: &Out<'_>) -> Way<'a> {
             if !cell.is_rewritten() {
                 return Way::Healthy(CellRef::Own(cell), None);
             }
+        }
+        let cookie = socket.cookie.load(Relaxed);
+        if out.any_file && guard::slow(|| sys::cookie(fd)).is_some_and(|now| now != cookie) {
+            table::forget(fd);
+            return Way::Plain;
         }
         return guard::slow(|| to_own_peer(socket, cell)).flatten().unwrap_or(Way::Plain);
     }
@@ -299,22 +303,28 @@ unsafe fn rewritten(
     if socket.has(flag::SHUT_WR) {
         return fail(libc::EPIPE);
     }
-    let result = guard::slow(|| {
+    let mut packets = Vec::new();
+    let built = guard::slow(|| {
         if !super::life::have_port(socket, fd) {
             return Err(libc::EAGAIN);
         }
         let port = socket.local_port.load(Relaxed) as u16;
-        let parts: Vec<IoSlice<'_>> = slices(out.iov);
-        // SAFETY: the slices were made of the application's buffers, valid for the time of its call.
-        let packets = datagrams(cell.ulids(), port, to.port(), &parts, segment).ok_or(libc::EMSGSIZE)?;
-        send_packets(cell, forward, &packets)?;
-        note_sent(socket, cell, octets, Some(*to));
+        let parts = slices(out.iov);
+        packets = datagrams(cell.ulids(), port, to.port(), &parts, segment).ok_or(libc::EMSGSIZE)?;
         Ok(())
     });
-    match result {
-        // After a panic the datagram counts as lost: it may have been sent, so it is not sent again.
-        None | Some(Ok(())) => octets as isize,
-        Some(Err(e)) => fail(e),
+    match built {
+        Some(Ok(())) => {}
+        Some(Err(e)) => return fail(e),
+        // After a panic nothing is sure: the datagram counts as lost.
+        None => return octets as isize,
+    }
+    match send_packets(fd, cell, forward, &packets, out.flags) {
+        Ok(_) => {
+            note_sent(socket, cell, octets, Some(*to));
+            octets as isize
+        }
+        Err(e) => fail(e),
     }
 }
 
@@ -355,25 +365,49 @@ fn datagrams(
     whole.chunks(segment).map(|data| build_udp(ulids, from, to, &[IoSlice::new(data)])).collect()
 }
 
-/// Hand packets to the engine's raw socket. A refusal that REAP can repair counts as a loss on the way.
-fn send_packets(cell: &Cell, forward: &Forward, packets: &[Vec<u8>]) -> Result<(), c_int> {
-    let Some(engine) = engine() else { return Ok(()) };
+/// Hand packets to the engine's raw socket; how many it took. Where its buffer is full, a blocking socket waits for
+/// room as the kernel's own would.
+fn send_packets(
+    fd: c_int,
+    cell: &Cell,
+    forward: &Forward,
+    packets: &[Vec<u8>],
+    flags: c_int,
+) -> Result<usize, c_int> {
     let udp = libc::IPPROTO_UDP as u8;
-    let result = match packets {
-        [one] => engine.backend.send_payload(cell, forward, udp, one),
-        many => {
-            let many: Vec<&[u8]> = many.iter().map(Vec::as_slice).collect();
-            engine.backend.send_payload_many(cell, forward, udp, &many).map(drop)
+    let once = || {
+        let Some(engine) = engine() else { return Ok(packets.len()) };
+        match packets {
+            [one] => engine.backend.send_payload(cell, forward, udp, one).map(|()| 1),
+            many => {
+                let many: Vec<&[u8]> = many.iter().map(Vec::as_slice).collect();
+                engine.backend.send_payload_many(cell, forward, udp, &many)
+            }
         }
     };
-    match result.map_err(|e| e.raw_os_error().unwrap_or(libc::EIO)) {
-        Ok(()) => Ok(()),
-        Err(e) if is_path_error(e) && has_other_pairs(cell) => {
-            engine.backend.send_refused(cell, forward.locators);
-            Ok(())
+    loop {
+        let code = |e: std::io::Error| e.raw_os_error().unwrap_or(libc::EIO);
+        match guard::slow(|| once().map_err(code)) {
+            None => return Ok(packets.len()),
+            Some(Ok(sent)) => return Ok(sent),
+            Some(Err(libc::EAGAIN)) if may_wait(fd, flags) => {
+                // In steps, so that a cancellation or the end of the engine is seen.
+                let wait = || engine().map_or(Ok(true), |e| e.backend.wait_writable(100).map_err(code));
+                if let Some(Err(e)) = guard::slow(wait) {
+                    return Err(e);
+                }
+            }
+            Some(Err(e)) => return Err(e),
         }
-        Err(e) => Err(e),
     }
+}
+
+/// Is it a blocking call on a blocking socket?
+fn may_wait(fd: c_int, flags: c_int) -> bool {
+    // SAFETY: F_GETFL takes no argument and touches no memory.
+    let get = || unsafe { libc::syscall(libc::SYS_fcntl, fd, libc::F_GETFL) };
+    flags & libc::MSG_DONTWAIT == 0
+        && guard::slow(get).is_some_and(|f| f >= 0 && f as c_int & libc::O_NONBLOCK == 0)
 }
 
 /// `send(2)`.
@@ -384,7 +418,7 @@ fn send_packets(cell: &Cell, forward: &Forward, packets: &[Vec<u8>]) -> Result<(
 pub unsafe fn send(fd: c_int, buf: *const c_void, len: usize, flags: c_int) -> Outcome<isize> {
     let socket = active(fd).ok_or(Bypass)?;
     let iov = [iovec { iov_base: buf.cast_mut(), iov_len: len }];
-    let out = Out { to: None, iov: &iov, control: &[], flags };
+    let out = Out { to: None, iov: &iov, control: &[], flags, any_file: false };
     // SAFETY: the application's arguments.
     unsafe { transmit(&socket, fd, &out, || real::send(fd, buf, len, flags)) }
 }
@@ -397,7 +431,7 @@ pub unsafe fn send(fd: c_int, buf: *const c_void, len: usize, flags: c_int) -> O
 pub unsafe fn write(fd: c_int, buf: *const c_void, len: usize) -> Outcome<isize> {
     let socket = active(fd).ok_or(Bypass)?;
     let iov = [iovec { iov_base: buf.cast_mut(), iov_len: len }];
-    let out = Out { to: None, iov: &iov, control: &[], flags: 0 };
+    let out = Out { to: None, iov: &iov, control: &[], flags: 0, any_file: true };
     // SAFETY: the application's arguments.
     unsafe { transmit(&socket, fd, &out, || real::write(fd, buf, len)) }
 }
@@ -410,7 +444,7 @@ pub unsafe fn write(fd: c_int, buf: *const c_void, len: usize) -> Outcome<isize>
 pub unsafe fn writev(fd: c_int, iov: *const iovec, n: c_int) -> Outcome<isize> {
     let socket = active(fd).ok_or(Bypass)?;
     let Some(parts) = (unsafe { vectors(iov, n as usize) }) else { return Err(Bypass) };
-    let out = Out { to: None, iov: parts, control: &[], flags: 0 };
+    let out = Out { to: None, iov: parts, control: &[], flags: 0, any_file: true };
     if out.octets() == 0 {
         // The kernel sends nothing then.
         return Err(Bypass);
@@ -437,7 +471,7 @@ pub unsafe fn sendto(
     // SAFETY: the application's arguments.
     unsafe {
         let to = (!addr.is_null()).then(|| sys::read_v6(addr, alen));
-        let out = Out { to, iov: &iov, control: &[], flags };
+        let out = Out { to, iov: &iov, control: &[], flags, any_file: false };
         transmit(&socket, fd, &out, || real::sendto(fd, buf, len, flags, addr, alen))
     }
 }
@@ -469,7 +503,7 @@ unsafe fn describe(app: &msghdr, flags: c_int) -> Option<Out<'_>> {
             false if app.msg_controllen as usize > 1 << 20 => return None,
             false => std::slice::from_raw_parts(app.msg_control.cast(), app.msg_controllen as usize),
         };
-        Some(Out { to, iov, control, flags })
+        Some(Out { to, iov, control, flags, any_file: false })
     }
 }
 
@@ -494,6 +528,9 @@ pub unsafe fn sendmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flags: c_int) -
     }
     // SAFETY: the application passed `n` structures at `msgs`; the kernel takes no more than MAX_BATCH.
     let msgs = unsafe { std::slice::from_raw_parts_mut(msgs, (n as usize).min(MAX_BATCH)) };
+    if let Some(done) = unsafe { healthy_batch(&socket, fd, msgs, flags) } {
+        return Ok(done);
+    }
     let mut done = 0;
     while done < msgs.len() {
         // SAFETY: the application's arguments.
@@ -509,26 +546,96 @@ pub unsafe fn sendmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flags: c_int) -
     Ok(done as c_int)
 }
 
+/// The usual case, without allocation: a healthy connected socket and no names. `None`: another case, or the kernel
+/// refused in a way that the application must not see.
+unsafe fn healthy_batch(socket: &Pinned, fd: c_int, msgs: &mut [mmsghdr], flags: c_int) -> Option<c_int> {
+    let usual = socket.mode() == Mode::Connected
+        && !socket.has(flag::DONT_SHIM)
+        && flags & NOT_OURS == 0
+        && msgs.iter().all(|m| m.msg_hdr.msg_name.is_null());
+    let cell = own_cell(socket).filter(|cell| usual && !cell.is_rewritten())?;
+    // SAFETY: the application's arguments.
+    let sent = unsafe { real::sendmmsg(fd, msgs.as_mut_ptr(), msgs.len() as c_uint, flags) };
+    if sent < 0 && is_path_error(guard::errno()) {
+        return None;
+    }
+    for m in msgs.iter().take(sent.max(0) as usize) {
+        note_sent(socket, cell, m.msg_len as usize, None);
+    }
+    Some(sent)
+}
+
 /// Send the first messages of `msgs`, as many as go one way. The number sent; 0: `errno` says why none was.
 unsafe fn run(socket: &Pinned, fd: c_int, msgs: &mut [mmsghdr], flags: c_int) -> Outcome<usize> {
     // SAFETY: the application's arguments.
     let first = unsafe { describe(&msgs[0].msg_hdr, flags) };
     let chosen = first.as_ref().map_or(Way::Plain, |out| way(socket, fd, out));
     match chosen {
-        Way::Rewritten(..) => {
-            let Some(out) = first else { return Err(Bypass) };
+        Way::Rewritten(cell, forward, to) => {
             // SAFETY: as above.
-            let r = unsafe { transmit(socket, fd, &out, || -1) };
-            let octets = r?;
-            if octets < 0 {
-                return Ok(0);
-            }
-            msgs[0].msg_len = octets as c_uint;
-            Ok(1)
+            Ok(unsafe { train(socket, fd, msgs, flags, (&cell, forward, to)) })
         }
         first_way => {
             // SAFETY: as above.
             unsafe { batch(socket, fd, msgs, flags, first_way) }
+        }
+    }
+}
+
+/// The longest run of messages of one rehomed pair, in one go.
+unsafe fn train(
+    socket: &Pinned,
+    fd: c_int,
+    msgs: &mut [mmsghdr],
+    flags: c_int,
+    (cell, forward, to): (&Cell, Forward, SocketAddrV6),
+) -> usize {
+    let mut targets = vec![to];
+    let simple = |out: &Out<'_>| segment_size(socket, out.control) == 0 && out.octets() <= MAX_DATA;
+    for m in &msgs[1..] {
+        // SAFETY: the application's arguments.
+        let Some(out) = (unsafe { describe(&m.msg_hdr, flags) }).filter(simple) else { break };
+        match way(socket, fd, &out) {
+            Way::Rewritten(c, f, to) if c.ulids() == cell.ulids() && f == forward => targets.push(to),
+            _ => break,
+        }
+    }
+    // SAFETY: as above.
+    let outs: Vec<Out<'_>> =
+        msgs[..targets.len()].iter().filter_map(|m| unsafe { describe(&m.msg_hdr, flags) }).collect();
+    let lens: Vec<usize> = outs.iter().map(Out::octets).collect();
+    if outs.len() < 2 || !simple(&outs[0]) || socket.has(flag::SHUT_WR) {
+        // SAFETY: as above.
+        let r = unsafe { rewritten(socket, fd, &outs[0], cell, &forward, &targets[0]) };
+        if r >= 0 {
+            msgs[0].msg_len = r as c_uint;
+        }
+        return usize::from(r >= 0);
+    }
+    let packets = guard::slow(|| {
+        if !super::life::have_port(socket, fd) {
+            return None;
+        }
+        let port = socket.local_port.load(Relaxed) as u16;
+        let one =
+            |(out, to): (&Out<'_>, &SocketAddrV6)| build_udp(cell.ulids(), port, to.port(), &slices(out.iov));
+        outs.iter().zip(&targets).map(one).collect::<Option<Vec<_>>>()
+    });
+    let sent = match packets.flatten() {
+        Some(packets) => send_packets(fd, cell, &forward, &packets, flags),
+        None => Err(libc::EAGAIN),
+    };
+    match sent {
+        Ok(sent) => {
+            for ((m, octets), to) in msgs.iter_mut().zip(lens).zip(&targets).take(sent) {
+                m.msg_len = octets as c_uint;
+                note_sent(socket, cell, octets, Some(*to));
+            }
+            sent
+        }
+        Err(e) => {
+            set_errno(e);
+            0
         }
     }
 }

@@ -53,8 +53,9 @@ class Context:
         self.locators = {peer: False}  # Ls(peer): verified?
         self.generation = None
         self.offered = 0  # number of locators in that list
+        self.listed = None  # the list itself, in its order
+        self.broken = set()
         self.peer_pds = None
-        self.preferences = []
         self.pair = (local, peer)
         self.reap = Reap(self, endpoint.send_timeout, endpoint.initial_probe_timeout)
         self.update = None  # outstanding Update Request
@@ -63,6 +64,9 @@ class Context:
 
     def pairs(self):
         peers = [self.peer] + [a for a, verified in self.locators.items() if verified and a != self.peer]
+        if self.listed:  # a ULID that is not in the list stays the identity, but is no destination
+            peers = [a for a in peers if a in self.listed]
+        peers.sort(key=lambda a: a in self.broken)
         own = [self.local] + [a for a in self.endpoint.addresses() if a != self.local]
         return [(l, p) for l in own for p in peers]
 
@@ -271,7 +275,7 @@ class Endpoint:
 
     def validator(self, kind, nonce, *inputs):
         mac = hmac.new(self.secret, kind + nonce.to_bytes(4, "big") + b"".join(inputs), hashlib.sha512).digest()
-        return (mac * 4)[:self.validator_length]
+        return (mac * 32)[:self.validator_length]
 
     def r1_validator(self, nonce, tag, key, arrived):
         return self.validator(b"R1", nonce, tag.to_bytes(6, "big"), key[0], key[1], key[2].to_bytes(4, "big"), *arrived)
@@ -349,7 +353,9 @@ class Endpoint:
         context.peer_tag = m.tag
         if m.option(LOCATORS) or context.generation is None:
             context.locators, context.generation = offer[0], offer[1]
-            context.offered = len(offer[0])
+            option = m.option(LOCATORS)
+            context.listed = [a for a, _ in packet.parse_locators(option.contents)[1]] if option else None
+            context.offered, context.broken = len(context.listed or []), set()
         context.peer_pds = offer[2]
         timeout = m.option(KEEPALIVE_TIMEOUT)
         if timeout and len(timeout.contents) == 4 and any(timeout.contents[2:]):
@@ -411,11 +417,16 @@ class Endpoint:
                 self.problems.append("preferences that do not fit the list")
                 self.send_error(3 if wrong_generation else 4, preferences.at + (4 if wrong_generation else 2), seen)
                 return
-            context.preferences = elements
         if m.option(LOCATORS):
             context.locators, context.generation, context.offered = offer[0], offer[1], locators
+            context.listed, context.broken = [a for a, _ in offered], set()
+        if preferences:
+            flags = [e[0] for e in elements]
+            context.broken = {a for a, f in zip(context.listed or [], flags) if f & packet.BROKEN}
         fields = {"tag": context.peer_tag, "nonce": m.nonce}
         context.send_control((arrived[1], arrived[0]), Message(UPDATE_ACK, fields))
+        if context.pair[1] in context.broken or context.listed and context.pair[1] not in context.listed:
+            context.reap.explore(self.now)
 
     def on_update_ack(self, context, m, arrived, seen):
         if context.update and context.update.nonce == m.nonce:

@@ -109,7 +109,8 @@ class Reap:
     def _scheduled_probe(self, now):
         order = self.context.pairs()
         current = self.context.pair
-        order = [current] + [p for p in order if p != current]
+        if current in order and current[1] not in self.context.broken:
+            order = [current] + [p for p in order if p != current]
         self._probe(order[self.position % len(order)])
         self.position += 1
         self.probes += 1

@@ -117,7 +117,7 @@ impl Duo {
                 Action::PairChanged { new, .. } => self.note(host, What::Pair(new)),
                 Action::ExplorationStarted { cause, .. } => self.note(host, What::Started(cause)),
                 Action::ExplorationEnded { .. } => self.note(host, What::Ended),
-                Action::Reachable { .. } => {}
+                Action::Reachable { .. } | Action::TestEnded { .. } => {}
             }
         }
     }

@@ -1,0 +1,206 @@
+//! Contexts that were forked for one socket each, beside the one that the sockets of a ULID pair share (RFC 5533
+//! sections 4.2, 7.7; RFC 6316 section 11.1; conformance part G of the API table).
+//!
+//! A fork is `exclusive`: nothing but the socket that asked for it sends by it. While it has no context of its own
+//! (not yet, or not any more), traffic told for it counts for the shared one, by which it goes.
+
+use super::context::{Context, Exchange};
+use super::io::{ContextInfo, ContextState, Direction, Wake};
+use super::settings::{Feedback, Settings, Setup};
+use super::table::Id;
+use super::{Engine, reap::Env};
+use crate::addr::{Fii, FlowId, UlidPair};
+use crate::event::{DiscardReason, FailureCause};
+use crate::time::Time;
+use crate::wire::ReapState;
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+
+impl Engine {
+    /// The context that the sockets of a pair share: the default one, else the instance with the lowest FII that is no
+    /// fork of one socket (API-FK-16).
+    pub(super) fn shared_instance(&self, ulids: UlidPair) -> Option<Id> {
+        self.table.instances(ulids).find(|id| self.table.get(*id).is_some_and(|c| !c.exclusive))
+    }
+
+    /// The context that serves a cell: its fork once that is up, else the shared one.
+    pub(super) fn serving_instance(&self, ulids: UlidPair, fii: Fii) -> Option<Id> {
+        self.own_instance(ulids, fii).or_else(|| self.shared_instance(ulids))
+    }
+
+    fn own_instance(&self, ulids: UlidPair, fii: Fii) -> Option<Id> {
+        let id = self.table.by_key(ulids, fii).filter(|_| fii != 0)?;
+        self.table.get(id).filter(|c| c.exclusive && c.active()).map(|_| id)
+    }
+
+    /// Begin a context for one socket of a pair whose shared context is ESTABLISHED, with these settings (API-FK-03,
+    /// API-FK-04). The handshake runs over the current pair of the shared context. `false`: there is none, `fii` is
+    /// taken or 0, or the table is full.
+    pub fn fork(
+        &mut self,
+        now: Time,
+        ulids: UlidPair,
+        fii: Fii,
+        settings: Arc<Settings>,
+        flow: Option<FlowId>,
+    ) -> bool {
+        self.io.now = now;
+        let shared = self.shared_instance(ulids).and_then(|id| self.table.get(id));
+        let Some(pair) = shared.filter(|c| c.established()).map(Context::current) else { return false };
+        if fii == 0 || self.table.by_key(ulids, fii).is_some() {
+            return false;
+        }
+        let Some(id) = self.create(now, ulids, fii, None) else { return false };
+        let Some(ctx) = self.table.get_mut(id) else { return false };
+        ctx.exclusive = true;
+        ctx.flow = flow;
+        ctx.exchange = Some(Exchange::new(self.io.rng.u32(), pair, now));
+        self.configure(now, ulids, fii, settings);
+        if let Some(ctx) = self.table.get_mut(id) {
+            ctx.send_i1(now, &mut self.io);
+        }
+        self.settle(now, id);
+        true
+    }
+
+    /// The socket of a fork is gone, and with it the context; the peer learns it when it uses it next (API-FK-13,
+    /// API-FK-15).
+    pub fn release_fork(&mut self, now: Time, ulids: UlidPair, fii: Fii) {
+        self.io.now = now;
+        if let Some(id) = self.table.by_key(ulids, fii)
+            && self.table.get(id).is_some_and(|c| c.exclusive)
+        {
+            self.remove(now, id, DiscardReason::Command);
+        }
+    }
+
+    /// Reachability that the shared context has shown counts for a new fork too: it is the same peer.
+    pub(super) fn inherit(&mut self, id: Id) {
+        let Some(ctx) = self.table.get(id).filter(|c| c.exclusive) else { return };
+        let shared = self.shared_instance(ctx.ulids).and_then(|id| self.table.get(id));
+        let probed: Vec<Ipv6Addr> = shared.map(|c| c.peer.probed().collect()).unwrap_or_default();
+        if let Some(ctx) = self.table.get_mut(id) {
+            probed.iter().for_each(|addr| ctx.peer.mark_probed(addr));
+        }
+    }
+
+    /// As [`Engine::payload`] for the cell of an instance; 0 is the shared one. A fork is told of the traffic of its
+    /// socket only.
+    #[allow(clippy::too_many_arguments)]
+    pub fn payload_of(
+        &mut self,
+        now: Time,
+        ulids: UlidPair,
+        fii: Fii,
+        dir: Direction,
+        packets: u64,
+        bytes: u64,
+        flow: Option<FlowId>,
+    ) {
+        self.io.now = self.io.now.max(now);
+        if packets == 0 {
+            return;
+        }
+        let shared = |id: &Id| self.table.get(*id).is_some_and(|c| !c.exclusive);
+        let ids: Vec<Id> = match self.own_instance(ulids, fii) {
+            Some(id) => vec![id],
+            // What is received fits any instance, what is sent goes by the first (S6-4.2-2)
+            None if dir == Direction::Sent => self.shared_instance(ulids).into_iter().collect(),
+            None => self.table.instances(ulids).filter(shared).collect(),
+        };
+        for id in &ids {
+            let Some(ctx) = self.table.get_mut(*id) else { continue };
+            ctx.last_use = ctx.last_use.max(now);
+            ctx.flow = ctx.flow.or(flow);
+            if ctx.established() {
+                let mut env = self.io.env(now);
+                match dir {
+                    Direction::Sent => ctx.reap.payload_sent(&mut env),
+                    Direction::Received => ctx.reap.payload_received(&mut env),
+                }
+            }
+            self.settle(now, *id);
+        }
+        if ids.is_empty() {
+            if self.trigger.count(now, ulids, packets, bytes, flow) {
+                self.initiate(now, ulids, flow);
+            }
+            self.io.changed.insert(ulids);
+        }
+    }
+
+    /// The context that serves the cell of an instance; its `fii` tells whether it is the cell's own.
+    pub fn context_of(&self, ulids: UlidPair, fii: Fii) -> Option<ContextInfo> {
+        let ctx = self.serving_instance(ulids, fii).and_then(|id| self.table.get(id))?;
+        Some(ctx.info(&self.io, &self.local))
+    }
+
+    /// As [`Engine::wake`] for the cell of an instance.
+    pub fn wake_of(&self, ulids: UlidPair, fii: Fii) -> Wake {
+        let Some(ctx) = self.serving_instance(ulids, fii).and_then(|id| self.table.get(id)) else {
+            // Bounded by poll_timeout: the entry's end brings poll_changed
+            return if self.negative.holds(ulids) { Wake::default() } else { self.trigger.wake(ulids) };
+        };
+        if !ctx.established() {
+            return Wake::default();
+        }
+        let both = !ctx.reap.timers_running();
+        Wake {
+            on_sent: both,
+            on_received: both || ctx.reap.state() == ReapState::Exploring,
+            ..Wake::default()
+        }
+    }
+
+    /// How far the setup of an instance is. A fork that failed is not remembered: [`Setup::None`].
+    pub fn setup_of(&self, ulids: UlidPair, fii: Fii) -> Setup {
+        let id = if fii == 0 { self.shared_instance(ulids) } else { self.table.by_key(ulids, fii) };
+        match id.and_then(|id| self.table.get(id)) {
+            Some(c) if c.active() => Setup::Up,
+            Some(_) => Setup::Running,
+            None if fii == 0 && self.negative.holds(ulids) => Setup::Failed,
+            None => Setup::None,
+        }
+    }
+
+    /// Give up the setup of a pair's shared context, if it never was ESTABLISHED (API-DONT-04).
+    pub fn abandon_setup(&mut self, now: Time, ulids: UlidPair) {
+        self.io.now = now;
+        self.trigger.forget(ulids);
+        if let Some(id) = self.shared_instance(ulids)
+            && self.table.get(id).is_some_and(|c| {
+                matches!(c.state, ContextState::I1Sent | ContextState::I2Sent) && !c.was_established
+            })
+        {
+            self.remove(now, id, DiscardReason::Command);
+        }
+    }
+
+    /// Feedback of an application on the current pair of the context that serves it (RE-FI-07 to RE-FI-10).
+    pub fn feedback(&mut self, now: Time, ulids: UlidPair, fii: Fii, feedback: Feedback) {
+        self.with_established(now, ulids, fii, |ctx, env| match feedback {
+            Feedback::Unable => ctx.reap.explore(env, FailureCause::Feedback),
+            Feedback::Unsatisfactory => ctx.reap.hint(env),
+            Feedback::SatisfactoryOutbound => ctx.reap.stop_send_timer(),
+            Feedback::SatisfactoryInbound => {}
+        });
+    }
+
+    /// Do something with the ESTABLISHED context that serves a cell.
+    pub(super) fn with_established(
+        &mut self,
+        now: Time,
+        ulids: UlidPair,
+        fii: Fii,
+        f: impl FnOnce(&mut Context, &mut Env<'_>),
+    ) {
+        self.io.now = now;
+        let Some(id) = self.serving_instance(ulids, fii) else { return };
+        if let Some(ctx) = self.table.get_mut(id)
+            && ctx.established()
+        {
+            f(ctx, &mut self.io.env(now));
+        }
+        self.settle(now, id);
+    }
+}

@@ -1,0 +1,191 @@
+//! Tests of an alternative pair while the current one works, and what is done with their outcome (RE-FI-13, API-HOT-08 to
+//! API-HOT-14).
+//!
+//! For the peer the node is in InboundOk: its Probes say so, and carry no reports. For the node itself the rules and
+//! timers of Operational go on, so that a test delays neither Keepalives nor the discovery of a failure. Its Probes are
+//! kept apart from those of explorations, so that no report about them ever moves payload.
+
+use super::reports::pair_of;
+use super::timers::Timer;
+use super::{Action, Env, Reap};
+use crate::addr::LocatorPair;
+use crate::config::ReapConfig;
+use crate::time::Time;
+use crate::wire::{ProbeBlock, ReapState};
+use std::time::Duration;
+
+/// What an application changed for a context; `None` is the configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Parameters {
+    /// Send Timeout.
+    pub send_timeout: Option<Duration>,
+    /// Number of Initial Probes.
+    pub initial_probes: Option<u32>,
+    /// Initial Probe Timeout.
+    pub initial_probe_timeout: Option<Duration>,
+    /// Between Keepalives; at most half of the Keepalive Timeout counts.
+    pub keepalive_interval: Option<Duration>,
+    /// Send no Keepalives (API-TMO-10).
+    pub no_keepalives: bool,
+}
+
+impl Parameters {
+    /// The configuration with these values in it.
+    pub(super) fn over(&self, config: &ReapConfig) -> ReapConfig {
+        ReapConfig {
+            send_timeout: self.send_timeout.unwrap_or(config.send_timeout),
+            initial_probes: self.initial_probes.unwrap_or(config.initial_probes),
+            initial_probe_timeout: self.initial_probe_timeout.unwrap_or(config.initial_probe_timeout),
+            ..config.clone()
+        }
+    }
+}
+
+/// How a test ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TestOutcome {
+    /// The peer reported one of its Probes.
+    Confirmed,
+    /// The whole initial series stayed unanswered.
+    Failed,
+    /// The current pair failed meanwhile, or the pair may not be probed any more.
+    Aborted,
+}
+
+/// A running test.
+#[derive(Clone, Debug)]
+pub(super) struct Test {
+    pair: LocatorPair,
+    sent: Vec<ProbeBlock>,
+    /// The last Probe, on the current pair, is out.
+    last: bool,
+}
+
+impl Reap {
+    /// Values of this context from now on; those of probing from the next exploration or test on (API-PE-20).
+    pub fn set_parameters(&mut self, parameters: Parameters) {
+        self.parameters = parameters;
+    }
+
+    /// A test is under way.
+    pub fn testing(&self) -> Option<LocatorPair> {
+        self.test.as_ref().map(|t| t.pair)
+    }
+
+    /// Test `pair` while the current one works: the initial series of Probes, until the peer reports one of them. Ends
+    /// with [`Action::TestEnded`]; payload stays where it is. `false`: not in Operational, or a test runs already.
+    pub fn start_test(&mut self, env: &mut Env, pair: LocatorPair) -> bool {
+        if self.state != ReapState::Operational || self.paused || self.test.is_some() {
+            return false;
+        }
+        self.probing = self.parameters.over(env.config);
+        self.test = Some(Test { pair, sent: Vec::new(), last: false });
+        self.test_slot(env);
+        true
+    }
+
+    /// End a test without result.
+    pub fn abort_test(&mut self) {
+        self.end_test(TestOutcome::Aborted);
+    }
+
+    /// Payload goes to `pair` from now on, by decision of this node: it was tested, or an application pinned it. Only in
+    /// Operational; elsewhere the exploration decides.
+    pub fn switch_to(&mut self, pair: LocatorPair) {
+        if self.state == ReapState::Operational {
+            self.move_to(pair);
+        }
+    }
+
+    /// The same in any state: an application pinned it.
+    pub fn pin_to(&mut self, pair: LocatorPair) {
+        self.move_to(pair);
+        if let Some(e) = &mut self.exploration {
+            e.dead = false;
+        }
+    }
+
+    /// The pair that replaces the current one at once when that fails before `until` (API-HOT-10, API-HOT-11).
+    pub fn set_standby(&mut self, standby: Option<(LocatorPair, Time)>) {
+        self.standby = standby;
+    }
+
+    /// Positive feedback on outbound traffic (RE-FI-09).
+    pub fn stop_send_timer(&mut self) {
+        self.timers.stop(Timer::Send);
+    }
+
+    fn move_to(&mut self, new: LocatorPair) {
+        if new != self.current {
+            let old = std::mem::replace(&mut self.current, new);
+            self.counters.pair_changes += 1;
+            self.actions.push_back(Action::PairChanged { old, new });
+        }
+    }
+
+    /// Take the standby pair, if one is confirmed; whether it was.
+    pub(super) fn take_standby(&mut self, now: Time) -> bool {
+        let good = |p: &LocatorPair| {
+            *p != self.current && self.candidates.contains(*p) && !self.candidates.broken.contains(&p.peer)
+        };
+        match self.standby.take() {
+            Some((pair, until)) if now <= until && good(&pair) => {
+                self.move_to(pair);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn end_test(&mut self, outcome: TestOutcome) {
+        self.timers.stop(Timer::Test);
+        if let Some(test) = self.test.take() {
+            if outcome == TestOutcome::Confirmed {
+                self.actions.push_back(Action::Reachable { pair: test.pair });
+            }
+            self.actions.push_back(Action::TestEnded { pair: test.pair, outcome });
+        }
+    }
+
+    /// The next Probe of a test: the initial series, then one on the current pair, whose answer or silence ends it.
+    pub(super) fn test_slot(&mut self, env: &mut Env) {
+        let Some(test) = &mut self.test else { return };
+        let series = self.probing.initial_probes.max(1) as usize;
+        let pair = match (test.sent.len() < series, test.last) {
+            (true, _) => test.pair,
+            (false, false) => {
+                test.last = true;
+                self.current
+            }
+            (false, true) => return self.end_test(TestOutcome::Failed),
+        };
+        let own = ProbeBlock { source: pair.local, destination: pair.peer, nonce: env.rng.u32(), data: 0 };
+        test.sent.push(own);
+        if test.last {
+            self.start_send(env);
+        }
+        let gap = self.probing.initial_probe_timeout.max(Duration::from_millis(1));
+        let gap = if env.config.jitter { gap.mul_f64(env.rng.f64(0.8, 1.2)) } else { gap };
+        self.timers.restart(Timer::Test, env.now + gap);
+        let state = ReapState::InboundOk;
+        self.counters.probes_sent[state as usize] += 1;
+        self.actions.push_back(Action::SendProbe { pair, state, sent: vec![own], received: Vec::new() });
+    }
+
+    /// Reports about the Probes of a test: how many there are, and whether they are about the alternative pair. Such an
+    /// answer is no sign that the current pair works.
+    pub(super) fn test_reports(&mut self, reports: &[ProbeBlock]) -> (usize, bool) {
+        let Some(test) = &self.test else { return (0, false) };
+        let same = |r: &ProbeBlock, s: &ProbeBlock| {
+            (r.nonce, r.source, r.destination) == (s.nonce, s.source, s.destination)
+        };
+        let hits: Vec<_> = test.sent.iter().filter(|s| reports.iter().any(|r| same(r, s))).collect();
+        let (n, alternative) = (hits.len(), hits.iter().any(|s| pair_of(s) == test.pair));
+        if alternative {
+            self.end_test(TestOutcome::Confirmed);
+        } else if n > 0 {
+            self.end_test(TestOutcome::Failed);
+        }
+        (n, alternative)
+    }
+}

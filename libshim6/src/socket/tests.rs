@@ -1,0 +1,599 @@
+//! The operations against a backend that records what it is told, in a network namespace. The healthy path, and
+//! everything else that the C programs of `c-tests` can see, is tested there.
+
+use super::backend::{self, Backend, Running};
+use super::host::Sockets;
+use super::state::Mode;
+use super::{guard, ops, real, sys, table};
+use crate::addr::{ContextTag, FlowId, LocatorPair, UlidPair};
+use crate::driver::build_udp;
+use crate::driver::cell::{Cell, ContextView, Forward};
+use crate::driver::host::{DeliverTo, SocketHost, UlidLoss};
+use crate::driver::testing::{in_netns, run};
+use crate::engine::LocatorInfo;
+use libc::{c_int, c_void, socklen_t};
+use std::collections::HashMap;
+use std::io::{self, IoSlice};
+use std::net::{Ipv6Addr, SocketAddrV6};
+use std::sync::{Arc, Mutex, MutexGuard, Once};
+
+static CELLS: Mutex<Option<HashMap<UlidPair, Arc<Cell>>>> = Mutex::new(None);
+static SENT: Mutex<Vec<(UlidPair, Vec<u8>)>> = Mutex::new(Vec::new());
+static REFUSED: Mutex<Vec<UlidPair>> = Mutex::new(Vec::new());
+static WOKEN: Mutex<Vec<(UlidPair, Option<FlowId>)>> = Mutex::new(Vec::new());
+
+struct Recorder;
+
+impl Backend for Recorder {
+    fn cell(&self, ulids: UlidPair) -> Option<Arc<Cell>> {
+        let mut cells = CELLS.lock().unwrap();
+        let cells = cells.get_or_insert_with(HashMap::new);
+        Some(cells.entry(ulids).or_insert_with(|| Arc::new(Cell::new(ulids))).clone())
+    }
+    fn wake(&self, cell: &Cell, flow: Option<FlowId>) {
+        WOKEN.lock().unwrap().push((cell.ulids(), flow));
+    }
+    fn send_payload(&self, cell: &Cell, _: &Forward, protocol: u8, packet: &[u8]) -> io::Result<()> {
+        assert_eq!(protocol, 17);
+        SENT.lock().unwrap().push((cell.ulids(), packet.to_vec()));
+        Ok(())
+    }
+    fn send_payload_many(
+        &self,
+        cell: &Cell,
+        f: &Forward,
+        protocol: u8,
+        packets: &[&[u8]],
+    ) -> io::Result<usize> {
+        for packet in packets {
+            self.send_payload(cell, f, protocol, packet)?;
+        }
+        Ok(packets.len())
+    }
+    fn wait_writable(&self, _: i32) -> io::Result<bool> {
+        Ok(true)
+    }
+    fn socket_closing(&self, _: i32) {}
+    fn send_refused(&self, cell: &Cell, _: LocatorPair) {
+        REFUSED.lock().unwrap().push(cell.ulids());
+    }
+    fn identity_source_for(&self, local: Ipv6Addr) -> Option<Ipv6Addr> {
+        (local == ip("2001:db8:1::1")).then(|| ip("2001:db8:1::2"))
+    }
+}
+
+/// A namespace with the recorder for an engine; one test at a time, because there is one fd table.
+fn world(f: impl FnOnce() + Send) {
+    static ONE: Mutex<()> = Mutex::new(());
+    static INSTALL: Once = Once::new();
+    let _one: MutexGuard<'_, ()> = ONE.lock().unwrap_or_else(|e| e.into_inner());
+    INSTALL.call_once(|| {
+        backend::install(Running { backend: Box::new(Recorder), prefer_identity_source: false });
+    });
+    *CELLS.lock().unwrap() = None;
+    SENT.lock().unwrap().clear();
+    REFUSED.lock().unwrap().clear();
+    WOKEN.lock().unwrap().clear();
+    in_netns(|| {
+        run("ip link set lo up; ip link add d0 type veth peer name d1; ip link set d0 up; ip link set d1 up;
+             ip addr add 2001:db8:1::1/64 dev d0 nodad; ip addr add 2001:db8:2::1/64 dev d0 nodad;
+             ip addr add 2001:db8:3::1/64 dev d0 nodad");
+        f();
+    });
+}
+
+fn ip(s: &str) -> Ipv6Addr {
+    s.parse().unwrap()
+}
+
+fn at(s: &str, port: u16) -> SocketAddrV6 {
+    SocketAddrV6::new(ip(s), port, 0, 0)
+}
+
+fn pair(local: &str, peer: &str) -> UlidPair {
+    UlidPair { local: ip(local), peer: ip(peer) }
+}
+
+fn cell(local: &str, peer: &str) -> Arc<Cell> {
+    Recorder.cell(pair(local, peer)).unwrap()
+}
+
+fn info(addr: &str) -> LocatorInfo {
+    LocatorInfo { hba: true, verified: true, probed: true, ..LocatorInfo::new(ip(addr)) }
+}
+
+/// Give a pair a context; with `forward`, one that left its ULIDs.
+fn associate(cell: &Cell, forward: bool) {
+    let current = cell.ulids().as_locators();
+    let local = vec![info("2001:db8:1::1"), info("2001:db8:2::1")];
+    cell.set_view(ContextView {
+        associated: true,
+        current: Some(current),
+        local,
+        peer: vec![info("2001:db8:9::9")],
+        ..ContextView::default()
+    });
+    let locators = LocatorPair { local: ip("2001:db8:7::1"), peer: ip("2001:db8:7::2") };
+    let forward =
+        forward.then_some(Forward { locators, ifindex: 1, peer_tag: ContextTag::new(5), mtu: 1500 });
+    cell.set_forward(forward);
+}
+
+/// A shim socket whose calls go through `ops`, as the hooks make them.
+struct Sock(c_int);
+
+impl Drop for Sock {
+    fn drop(&mut self) {
+        // SAFETY: plain integer.
+        unsafe { ops::close(self.0) };
+    }
+}
+
+fn result(r: isize) -> Result<usize, i32> {
+    if r < 0 { Err(guard::errno()) } else { Ok(r as usize) }
+}
+
+impl Sock {
+    fn new() -> Sock {
+        // SAFETY: plain integers.
+        Sock(unsafe { ops::socket(libc::AF_INET6, libc::SOCK_DGRAM | libc::SOCK_NONBLOCK, 0) })
+    }
+    fn bound(addr: SocketAddrV6) -> Sock {
+        let s = Sock::new();
+        let raw = sys::to_raw(&addr);
+        // SAFETY: `raw` outlives the call.
+        let r = unsafe { ops::bind(s.0, (&raw const raw).cast(), size_of_val(&raw) as socklen_t) };
+        assert_eq!(r, Ok(0), "{}", io::Error::last_os_error());
+        s
+    }
+    fn connect(&self, to: SocketAddrV6) {
+        let raw = sys::to_raw(&to);
+        // SAFETY: `raw` outlives the call.
+        let r = unsafe { ops::connect(self.0, (&raw const raw).cast(), size_of_val(&raw) as socklen_t) };
+        assert_eq!(r, Ok(0), "{}", io::Error::last_os_error());
+    }
+    fn port(&self) -> u16 {
+        sys::local_name(self.0).unwrap().port()
+    }
+    fn send(&self, data: &[u8]) -> Result<usize, i32> {
+        // SAFETY (here and below): the buffers outlive the calls.
+        result(unsafe {
+            ops::send(self.0, data.as_ptr().cast(), data.len(), 0)
+                .unwrap_or_else(|_| real::send(self.0, data.as_ptr().cast(), data.len(), 0))
+        })
+    }
+    fn send_to(&self, data: &[u8], to: SocketAddrV6) -> Result<usize, i32> {
+        let (raw, len) = (sys::to_raw(&to), size_of::<libc::sockaddr_in6>() as socklen_t);
+        let (p, addr) = (data.as_ptr().cast(), (&raw const raw).cast());
+        result(unsafe {
+            ops::sendto(self.0, p, data.len(), 0, addr, len)
+                .unwrap_or_else(|_| real::sendto(self.0, p, data.len(), 0, addr, len))
+        })
+    }
+    fn recv(&self) -> Result<(Vec<u8>, SocketAddrV6), i32> {
+        let mut b = [0u8; 2000];
+        let mut raw = sys::to_raw(&at("::", 0));
+        let mut len = size_of_val(&raw) as socklen_t;
+        let (p, addr) = (b.as_mut_ptr().cast::<c_void>(), (&raw mut raw).cast());
+        let n = result(unsafe {
+            ops::recvfrom(self.0, p, b.len(), 0, addr, &raw mut len)
+                .unwrap_or_else(|_| real::recvfrom(self.0, p, b.len(), 0, addr, &raw mut len))
+        })?;
+        Ok((b[..n].to_vec(), sys::from_raw(&raw)))
+    }
+    /// What comes over the link, within a second.
+    fn recv_soon(&self) -> (Vec<u8>, SocketAddrV6) {
+        let mut p = libc::pollfd { fd: self.0, events: libc::POLLIN, revents: 0 };
+        // SAFETY: `p` outlives the call.
+        unsafe { libc::poll(&raw mut p, 1, 1000) };
+        self.recv().unwrap()
+    }
+    fn names(&self) -> (SocketAddrV6, SocketAddrV6) {
+        let mut raw = [sys::to_raw(&at("::", 0)); 2];
+        let mut len = size_of::<libc::sockaddr_in6>() as socklen_t;
+        let (a, b) = ((&raw mut raw[0]).cast(), (&raw mut raw[1]).cast());
+        unsafe {
+            let r = ops::getsockname(self.0, a, &raw mut len)
+                .unwrap_or_else(|_| real::getsockname(self.0, a, &raw mut len));
+            assert_eq!(r, 0);
+            let r = ops::getpeername(self.0, b, &raw mut len)
+                .unwrap_or_else(|_| real::getpeername(self.0, b, &raw mut len));
+            assert_eq!(r, 0, "{}", io::Error::last_os_error());
+        }
+        (sys::from_raw(&raw[0]), sys::from_raw(&raw[1]))
+    }
+    fn shim(&self, level: c_int, name: c_int, room: usize) -> Result<Vec<u8>, i32> {
+        let mut b = vec![0u8; room];
+        let mut len = room as socklen_t;
+        let r = unsafe { ops::getsockopt(self.0, level, name, b.as_mut_ptr().cast(), &raw mut len) }.unwrap();
+        b.truncate(len as usize);
+        result(r as isize).map(|_| b)
+    }
+}
+
+/// Another host at the far end of the link, with the address [`P`]: an ordinary socket there.
+fn neighbour(port: u16) -> Sock {
+    let (tid_out, tid) = std::sync::mpsc::channel();
+    let (go, went) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let there = scope.spawn(move || {
+            in_netns(move || {
+                tid_out.send(nix::unistd::gettid()).unwrap();
+                went.recv().unwrap();
+                run(&format!(
+                    "ip link set d1 up; ip addr add {P}/64 dev d1 nodad;
+                     ip -6 route add default via 2001:db8:1::1"
+                ));
+                let flags = libc::SOCK_DGRAM | libc::SOCK_NONBLOCK;
+                let fd = sys::socket(libc::AF_INET6, flags, 0).unwrap();
+                sys::bind(fd, &at(P, port)).unwrap();
+                Sock(fd)
+            })
+        });
+        run(&format!("ip link set d1 netns {}", tid.recv().unwrap()));
+        go.send(()).unwrap();
+        there.join().unwrap()
+    })
+}
+
+/// Put a datagram on the wire of `lo`, as the engine re-injects it; checksum over the addresses given.
+fn inject(source: &str, destination: &str, from: u16, to: u16, data: &[u8]) {
+    let udp = build_udp(pair(source, destination), from, to, &[IoSlice::new(data)]).unwrap();
+    let mut packet = vec![0x60, 0, 0, 0];
+    packet.extend((udp.len() as u16).to_be_bytes());
+    packet.extend([17, 64]);
+    packet.extend(ip(source).octets());
+    packet.extend(ip(destination).octets());
+    packet.extend(udp);
+    let fd = sys::socket(libc::AF_INET6, libc::SOCK_RAW, libc::IPPROTO_RAW).unwrap();
+    let raw = sys::to_raw(&at(destination, 0));
+    // SAFETY: both buffers outlive the call.
+    let r = unsafe {
+        real::sendto(
+            fd,
+            packet.as_ptr().cast(),
+            packet.len(),
+            0,
+            (&raw const raw).cast(),
+            size_of_val(&raw) as u32,
+        )
+    };
+    assert_eq!(r, packet.len() as isize, "{}", io::Error::last_os_error());
+    sys::close(fd);
+}
+
+const A: &str = "2001:db8:1::1";
+const B: &str = "2001:db8:2::1";
+/// An address of another host.
+const P: &str = "2001:db8:1::99";
+
+// API-GEN-14, S6-E-3
+#[test]
+fn a_connected_socket_counts_for_its_pair_and_wakes_once() {
+    world(|| {
+        let s = Sock::bound(at(B, 0));
+        // Left to itself the kernel talks to its own B from B.
+        let c = Sock::bound(at(A, 0));
+        c.connect(at(B, s.port()));
+        let local = sys::local_name(c.0).unwrap();
+        let cell = Recorder.cell(UlidPair { local: *local.ip(), peer: ip(B) }).unwrap();
+        assert_eq!(c.send(b"abc"), Ok(3));
+        assert_eq!(c.send(b""), Ok(0));
+        assert_eq!(s.recv().unwrap().1, local);
+        assert_eq!(s.send_to(b"answer", local), Ok(6));
+        assert_eq!(c.recv().unwrap().0, b"answer");
+        let sample = cell.sample();
+        assert_eq!((sample.sent, sample.received, sample.bytes), (2, 1, 9));
+        let flow = FlowId { protocol: 17, local_port: local.port(), peer_port: s.port() };
+        let woken = WOKEN.lock().unwrap().iter().filter(|w| **w == (cell.ulids(), Some(flow))).count();
+        assert_eq!(woken, 2, "once by the first sent, once by the first received");
+        // The server's side: its own pair, the other way round.
+        let there = self::cell(B, &local.ip().to_string()).sample();
+        assert_eq!((there.sent, there.received, there.bytes), (1, 1, 9));
+        assert!(SENT.lock().unwrap().is_empty());
+    });
+}
+
+// API-FK-17: answers go by the pair by which the peer was last heard.
+#[test]
+fn a_wildcard_server_answers_by_the_pair_that_it_was_asked_by() {
+    world(|| {
+        let s = Sock::bound(at("::", 5000));
+        let c = Sock::bound(at(A, 5001));
+        // The kernel alone would answer A from A, not from B.
+        assert_eq!(c.send_to(b"q", at(B, 5000)), Ok(1));
+        let (_, from) = s.recv().unwrap();
+        assert_eq!(from, at(A, 5001));
+        assert_eq!(s.send_to(b"plain", from), Ok(5));
+        assert_eq!(c.recv().unwrap().1, at(A, 5000), "without a context the kernel's choice stays");
+        let pair = cell(B, A);
+        associate(&pair, false);
+        assert_eq!(s.send_to(b"context", from), Ok(7));
+        assert_eq!(c.recv().unwrap(), (b"context".to_vec(), at(B, 5000)));
+        assert_eq!(pair.sample().received, 1);
+        associate(&pair, true);
+        assert_eq!(s.send_to(b"moved", from), Ok(5));
+        assert_eq!(c.recv(), Err(libc::EAGAIN));
+        let sent = SENT.lock().unwrap();
+        assert_eq!(sent.len(), 1);
+        assert_eq!(sent[0].0, pair.ulids());
+        let wanted = build_udp(pair.ulids(), 5000, 5001, &[IoSlice::new(b"moved")]).unwrap();
+        assert_eq!(sent[0].1, wanted);
+    });
+}
+
+// API-EX-12, API-DONT-06, API-DONT-12
+#[test]
+fn a_rehomed_pair_is_sent_by_the_engine() {
+    world(|| {
+        let c = Sock::new();
+        c.connect(at(P, 7));
+        let local = sys::local_name(c.0).unwrap();
+        let pair = Recorder.cell(UlidPair { local: *local.ip(), peer: ip(P) }).unwrap();
+        associate(&pair, true);
+        assert_eq!(c.send(b"one"), Ok(3));
+        assert_eq!(c.send(b""), Ok(0));
+        assert_eq!(c.send(&[0; 65_527]), Ok(65_527));
+        assert_eq!(c.send(&[0; 65_528]), Err(libc::EMSGSIZE));
+        assert_eq!(c.send_to(b"same", at(P, 7)), Ok(4));
+        let on: c_int = 2;
+        // SAFETY: the buffer outlives the call.
+        let set =
+            |level, name, v: &c_int| unsafe { ops::setsockopt(c.0, level, name, (&raw const *v).cast(), 4) };
+        assert_eq!(set(libc::IPPROTO_UDP, 103, &on), Ok(0));
+        assert_eq!(c.send(b"abcde"), Ok(5));
+        assert_eq!(set(libc::IPPROTO_UDP, 103, &0), Ok(0));
+        // Two parts, three messages, one of them to another port.
+        let iov = [b"x".as_slice(), b"yz"]
+            .map(|b| libc::iovec { iov_base: b.as_ptr().cast_mut().cast(), iov_len: b.len() });
+        let mut other = sys::to_raw(&at(P, 8));
+        // SAFETY: all zero is a valid value.
+        let mut msgs: [libc::mmsghdr; 3] = unsafe { std::mem::zeroed() };
+        for m in &mut msgs {
+            m.msg_hdr.msg_iov = iov.as_ptr().cast_mut();
+            m.msg_hdr.msg_iovlen = 2;
+        }
+        msgs[2].msg_hdr.msg_name = (&raw mut other).cast();
+        msgs[2].msg_hdr.msg_namelen = size_of_val(&other) as socklen_t;
+        // SAFETY: the headers point to locals.
+        assert_eq!(unsafe { ops::sendmmsg(c.0, msgs.as_mut_ptr(), 3, 0) }, Ok(3));
+        assert!(msgs.iter().all(|m| m.msg_len == 3));
+        let data =
+            |bytes: &[u8], port| build_udp(pair.ulids(), local.port(), port, &[IoSlice::new(bytes)]).unwrap();
+        let mut sent: Vec<Vec<u8>> = SENT.lock().unwrap().drain(..).map(|s| s.1).collect();
+        let long = sent.remove(2);
+        assert_eq!(long.len(), 65_535);
+        let wanted = [
+            data(b"one", 7),
+            data(b"", 7),
+            data(b"same", 7),
+            data(b"ab", 7),
+            data(b"cd", 7),
+            data(b"e", 7),
+            data(b"xyz", 7),
+            data(b"xyz", 7),
+            data(b"xyz", 8),
+        ];
+        assert_eq!(sent, wanted);
+        assert_eq!(pair.sample().sent, 8, "datagrams as the application sent them");
+        assert_eq!(set(0x5533, 2, &1), Ok(0));
+        assert_eq!(c.send(b"by the kernel"), Ok(13));
+        assert!(SENT.lock().unwrap().is_empty());
+        assert_eq!(pair.sample().sent, 8);
+    });
+}
+
+#[test]
+fn a_refused_send_counts_as_lost_where_the_context_has_other_pairs() {
+    world(|| {
+        let c = Sock::new();
+        c.connect(at(P, 7));
+        let local = sys::local_name(c.0).unwrap();
+        run("ip -6 route del 2001:db8:1::/64 dev d0");
+        assert_eq!(c.send(b"x"), Err(libc::ENETUNREACH));
+        let pair = Recorder.cell(UlidPair { local: *local.ip(), peer: ip(P) }).unwrap();
+        associate(&pair, false);
+        assert_eq!(c.send(b"four"), Ok(4));
+        assert_eq!(*REFUSED.lock().unwrap(), [pair.ulids()]);
+    });
+}
+
+// API-EX-01, API-EX-02, API-EX-03
+#[test]
+fn a_socket_outlives_its_local_ulid() {
+    world(|| {
+        let peer = neighbour(6000);
+        let c = Sock::new();
+        c.connect(at(P, 6000));
+        let (local, _) = c.names();
+        let ulid = *local.ip();
+        assert_eq!(ulid, ip(A));
+        let pair = Recorder.cell(UlidPair { local: ulid, peer: ip(P) }).unwrap();
+        let epoll = nix::sys::epoll::Epoll::new(nix::sys::epoll::EpollCreateFlags::empty()).unwrap();
+        // SAFETY: the socket is open while this is used.
+        let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(c.0) };
+        let event = nix::sys::epoll::EpollEvent::new(nix::sys::epoll::EpollFlags::EPOLLIN, 1);
+        epoll.add(borrowed, event).unwrap();
+        let ready = || {
+            let mut events = [nix::sys::epoll::EpollEvent::empty(); 1];
+            epoll.wait(&mut events, 20u16).unwrap() == 1
+        };
+        // No context: nothing is done.
+        assert_eq!(Sockets.local_ulid_lost(ulid), UlidLoss::Handled);
+        assert_eq!(table::peek(c.0).unwrap().mode(), Mode::Connected);
+        Sockets.local_ulid_back(ulid);
+        associate(&pair, false);
+        run(&format!("ip addr del {ulid}/64 dev d0"));
+        assert_eq!(Sockets.local_ulid_lost(ulid), UlidLoss::Handled);
+        assert_eq!(table::peek(c.0).unwrap().mode(), Mode::Detached);
+        assert_eq!(c.names(), (local, at(P, 6000)));
+        let flow = FlowId { protocol: 17, local_port: local.port(), peer_port: 6000 };
+        assert_eq!(Sockets.deliver_to(pair.ulids(), flow), Some(DeliverTo::Loopback));
+        assert_eq!(Sockets.descriptors(pair.ulids()), [c.0]);
+        assert!(Sockets.in_use(pair.ulids()) && Sockets.serves(pair.ulids(), Some(flow)));
+        // Strangers do not get in, not even into poll; the peer does.
+        assert!(!ready());
+        let stranger = Sock::bound(at("2001:db8:3::1", 6001));
+        stranger.send_to(b"psst", at("2001:db8:3::1", local.port())).unwrap();
+        inject(P, "::1", 6009, local.port(), b"wrong port");
+        assert!(!ready());
+        assert!(!Sockets.has_unread(pair.ulids()));
+        assert_eq!(c.recv(), Err(libc::EAGAIN));
+        inject(P, "::1", 6000, local.port(), b"injected");
+        assert!(ready());
+        assert!(Sockets.has_unread(pair.ulids()));
+        assert_eq!(c.recv(), Ok((b"injected".to_vec(), at(P, 6000))));
+        assert_eq!(pair.sample().received, 1);
+        // No source any more, but other pairs: lost, not refused.
+        assert_eq!(c.send(b"lost"), Ok(4));
+        assert_eq!(REFUSED.lock().unwrap().len(), 1);
+        associate(&pair, true);
+        assert_eq!(c.send(b"moved"), Ok(5));
+        assert_eq!(SENT.lock().unwrap().len(), 1);
+        // Back again: by the kernel, from the ULID, to the peer.
+        run(&format!("ip addr add {ulid}/64 dev d0 nodad"));
+        Sockets.local_ulid_back(ulid);
+        associate(&pair, false);
+        assert_eq!(Sockets.deliver_to(pair.ulids(), flow), Some(DeliverTo::Ulid));
+        assert_eq!(c.send(b"home"), Ok(4));
+        assert_eq!(peer.recv_soon(), (b"home".to_vec(), local));
+        assert_eq!(peer.send_to(b"welcome", local), Ok(7));
+        assert!((0..50).any(|_| ready()));
+        assert_eq!(c.recv(), Ok((b"welcome".to_vec(), at(P, 6000))));
+        // The application connects it elsewhere: an ordinary socket again.
+        c.connect(at("2001:db8:3::1", 6001));
+        assert_eq!(table::peek(c.0).unwrap().mode(), Mode::Connected);
+        assert_eq!(c.send(b"new"), Ok(3));
+        let (_, from) = stranger.recv().unwrap();
+        stranger.send_to(b"hello", from).unwrap();
+        assert_eq!(c.recv().unwrap().0, b"hello");
+    });
+}
+
+#[test]
+fn a_bound_socket_needs_its_address_kept() {
+    world(|| {
+        let c = Sock::bound(at(A, 0));
+        c.connect(at(P, 7));
+        associate(&cell(A, P), false);
+        assert_eq!(Sockets.local_ulid_lost(ip(A)), UlidLoss::NeedsAddress);
+        assert_eq!(Sockets.local_ulid_lost(ip(B)), UlidLoss::Handled);
+        Sockets.local_ulid_back(ip(A));
+        Sockets.local_ulid_back(ip(B));
+    });
+}
+
+// API-EX-04
+#[test]
+fn a_wildcard_socket_shows_the_ulid_for_what_was_injected_to_loopback() {
+    world(|| {
+        let s = Sock::bound(at("::", 5002));
+        let on: c_int = 1;
+        // SAFETY: the buffer outlives the call.
+        let r = unsafe {
+            ops::setsockopt(s.0, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, (&raw const on).cast(), 4)
+        };
+        assert_eq!(r, Ok(0));
+        inject(P, A, 40, 5002, b"first");
+        assert_eq!(s.recv().unwrap().1, at(P, 40));
+        let pair = cell(A, P);
+        assert_eq!(pair.sample().received, 1);
+        associate(&pair, true);
+        assert_eq!(Sockets.local_ulid_lost(ip(A)), UlidLoss::Handled);
+        let flow = FlowId { protocol: 17, local_port: 5002, peer_port: 41 };
+        assert_eq!(Sockets.deliver_to(pair.ulids(), flow), Some(DeliverTo::Loopback));
+        for port in [40, 41] {
+            // From a known port of the peer, and from one not heard before.
+            inject(P, "::1", port, 5002, b"again");
+            let mut b = [0u8; 16];
+            let mut control = [0u64; 16];
+            let mut iov = libc::iovec { iov_base: b.as_mut_ptr().cast(), iov_len: b.len() };
+            // SAFETY: all zero is a valid value.
+            let mut msg: libc::msghdr = unsafe { std::mem::zeroed() };
+            (msg.msg_iov, msg.msg_iovlen) = (&raw mut iov, 1);
+            (msg.msg_control, msg.msg_controllen) = (control.as_mut_ptr().cast(), size_of_val(&control));
+            // SAFETY: the header points to locals.
+            assert_eq!(unsafe { ops::recvmsg(s.0, &raw mut msg, 0) }, Ok(5));
+            // SAFETY: the kernel wrote that many octets.
+            let octets =
+                unsafe { std::slice::from_raw_parts(control.as_ptr().cast::<u8>(), msg.msg_controllen) };
+            assert_eq!(super::cmsg::destination(octets), Some(ip(A)));
+        }
+        assert_eq!(pair.sample().received, 3);
+        assert_eq!(s.send_to(b"answer", at(P, 41)), Ok(6));
+        assert_eq!(SENT.lock().unwrap().len(), 1);
+        Sockets.local_ulid_back(ip(A));
+    });
+}
+
+// API-ASSOC-04, API-ASSOC-08, API-ASSOC-09, API-DONT-07, API-LLL-05, API-LLL-09, API-LLL-10, API-LLR-05, API-LLR-11,
+// API-GEN-13, API-GEN-15
+#[test]
+fn the_options_show_the_context() {
+    world(|| {
+        let c = Sock::new();
+        c.connect(at(P, 7));
+        let pair = cell(&sys::local_name(c.0).unwrap().ip().to_string(), P);
+        let (d08, rfc) = (0x5533, 0x6316);
+        let associated = |level| i32::from_ne_bytes(c.shim(level, 1, 4).unwrap().try_into().unwrap());
+        assert_eq!((associated(d08), associated(rfc)), (0, 0));
+        associate(&pair, false);
+        assert_eq!((associated(d08), associated(rfc)), (1, 1));
+        let local = c.shim(d08, 10, 640).unwrap();
+        assert_eq!(local.len(), 40);
+        assert_eq!(local[4..20], ip(A).octets());
+        assert_eq!(local[24..40], ip(B).octets());
+        let peer = c.shim(rfc, 11, 1024).unwrap();
+        assert_eq!((peer.len(), &peer[12..28]), (32, &ip("2001:db8:9::9").octets()[..]));
+        assert_eq!(c.shim(rfc, 10, 63), Err(5504));
+        assert_eq!(c.shim(d08, 10, 39), Err(libc::EINVAL));
+        let one: c_int = 1;
+        // SAFETY: the buffer outlives the call.
+        let set = |level| unsafe { ops::setsockopt(c.0, level, 2, (&raw const one).cast(), 4) };
+        assert_eq!(set(rfc), Ok(-1));
+        assert_eq!(guard::errno(), libc::EOPNOTSUPP);
+        assert_eq!(associated(rfc), 1);
+        assert_eq!(set(d08), Ok(0));
+        assert_eq!((associated(d08), associated(rfc)), (0, 0));
+        // SAFETY: plain integer.
+        let twin = Sock(unsafe { ops::dup(c.0) });
+        assert_eq!(twin.shim(d08, 2, 4), Ok(vec![1, 0, 0, 0]));
+        pair.set_view(ContextView::default());
+        assert_eq!(associated(d08), 0);
+    });
+}
+
+#[test]
+fn an_explicit_port_survives_a_disconnect_also_with_reuse() {
+    world(|| {
+        for name in [0, libc::SO_REUSEADDR, libc::SO_REUSEPORT] {
+            let c = Sock::new();
+            if name != 0 {
+                sys::set_int(c.0, libc::SOL_SOCKET, name, 1).unwrap();
+            }
+            c.connect(at(B, 9));
+            let port = c.port();
+            assert_ne!(port, 0);
+            sys::disconnect(c.0).unwrap();
+            assert_eq!(sys::local_name(c.0).unwrap(), at("::", port));
+            if name != 0 {
+                assert_eq!(sys::int_option(c.0, libc::SOL_SOCKET, name), Ok(1));
+            }
+        }
+    });
+}
+
+// API-EX-11
+#[test]
+fn what_shim6_does_not_serve_stays_plain() {
+    world(|| {
+        for to in ["::1", "::ffff:127.0.0.1"] {
+            let c = Sock::new();
+            c.connect(at(to, 9));
+            assert_eq!(table::peek(c.0).unwrap().mode(), Mode::Plain);
+        }
+        let c = Sock::bound(at("::1", 0));
+        assert_eq!(table::peek(c.0).unwrap().mode(), Mode::Plain);
+        assert!(CELLS.lock().unwrap().is_none());
+    });
+}

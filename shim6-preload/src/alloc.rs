@@ -1,0 +1,94 @@
+//! A heap of our own, straight from the kernel.
+//!
+//! `send`, `recv` and `connect` may be called in a signal handler that has interrupted the application's `malloc` or
+//! `fork`, and an application may bring a `malloc` that itself uses sockets or has fork handlers: nothing in here may
+//! wait for a lock of the application's heap.
+
+use dlmalloc::Dlmalloc;
+use shim6::socket::backend::watch_forks;
+use shim6::socket::guard::{self, masked};
+use std::alloc::{GlobalAlloc, Layout};
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+struct Heap {
+    lock: UnsafeCell<libc::pthread_mutex_t>,
+    heap: UnsafeCell<Dlmalloc>,
+}
+
+// SAFETY: `heap` is only touched while `lock` is held.
+unsafe impl Sync for Heap {}
+
+#[global_allocator]
+static HEAP: Heap =
+    Heap { lock: UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER), heap: UnsafeCell::new(Dlmalloc::new()) };
+
+impl Heap {
+    fn lock(&self) {
+        // SAFETY: a mutex that is never destroyed.
+        unsafe { libc::pthread_mutex_lock(self.lock.get()) };
+    }
+
+    fn unlock(&self) {
+        // SAFETY: as above; the calling thread holds it.
+        unsafe { libc::pthread_mutex_unlock(self.lock.get()) };
+    }
+
+    /// While the lock is held the thread counts as inside the shim: a hook called by a signal handler then bypasses
+    /// the shim, instead of waiting for the lock that its own thread holds.
+    fn with<T>(&self, f: impl FnOnce(&mut Dlmalloc) -> T) -> T {
+        masked(|| {
+            self.lock();
+            // SAFETY: under the lock; dlmalloc does not come back here.
+            let result = f(unsafe { &mut *self.heap.get() });
+            self.unlock();
+            result
+        })
+    }
+}
+
+// SAFETY: hands everything to dlmalloc, whose contract is that of this trait.
+unsafe impl GlobalAlloc for Heap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY (all four): by the contract of the trait.
+        self.with(|heap| unsafe { heap.malloc(layout.size(), layout.align()) })
+    }
+    unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
+        self.with(|heap| unsafe { heap.free(p, layout.size(), layout.align()) });
+    }
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        self.with(|heap| unsafe { heap.calloc(layout.size(), layout.align()) })
+    }
+    unsafe fn realloc(&self, p: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        self.with(|heap| unsafe { heap.realloc(p, layout.size(), layout.align(), size) })
+    }
+}
+
+/// The one thing that is done at load time: no fork while another thread (the engine's) is in the heap, and no hook
+/// in a signal handler that interrupts the fork. Handlers before a fork run in reverse order: the mask comes first.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static PROTECT_FORKS: unsafe extern "C" fn() = protect_forks;
+
+unsafe extern "C" fn protect_forks() {
+    // SAFETY: plain functions, which allocate nothing.
+    unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(after_fork)) };
+    watch_forks();
+}
+
+/// The forking thread holds the lock.
+static HELD: AtomicBool = AtomicBool::new(false);
+
+unsafe extern "C" fn before_fork() {
+    // A signal handler that forks in the middle of our own code may have interrupted the holder of the lock.
+    if !guard::was_inside_before_fork() {
+        HEAP.lock();
+        HELD.store(true, Relaxed);
+    }
+}
+
+unsafe extern "C" fn after_fork() {
+    if HELD.swap(false, Relaxed) {
+        HEAP.unlock();
+    }
+}
