@@ -22,7 +22,7 @@ use std::sync::atomic::Ordering::Relaxed;
 #[inline]
 pub unsafe fn sendmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flags: c_int) -> Outcome<c_int> {
     let socket = activated(fd).ok_or(Bypass)?;
-    if msgs.is_null() || n == 0 {
+    if !sys::plausible(msgs) || n == 0 {
         return Err(Bypass);
     }
     // SAFETY: the application passed `n` structures at `msgs`; the kernel takes no more than MAX_BATCH.

@@ -192,3 +192,11 @@ pub(super) unsafe fn copy_vectors(to: &msghdr, from: &msghdr, octets: usize) -> 
     }
     (copied, false)
 }
+
+/// Is the kernel going to refuse this header or its buffers?
+pub(super) fn is_refused(app: &msghdr) -> bool {
+    let bad = |p: *mut c_void| !p.is_null() && !sys::plausible(p);
+    ((app.msg_namelen as i32) < 0 && !app.msg_name.is_null())
+        || bad(app.msg_name)
+        || (app.msg_controllen > 0 && bad(app.msg_control))
+}

@@ -79,7 +79,10 @@ pub(in super::super) fn adopt_any(fd: c_int) -> Option<Pinned> {
 /// # Safety
 /// As the libc function.
 pub unsafe fn bind(fd: c_int, addr: *const sockaddr, len: socklen_t) -> Outcome<c_int> {
-    // SAFETY: the application's arguments.
+    if sys::family(addr, len) != Some(libc::AF_INET6) {
+        return Err(Bypass);
+    }
+    // SAFETY: readable, as the kernel says.
     let Some(to) = (unsafe { sys::read_v6(addr, len) }) else { return Err(Bypass) };
     let Some(socket) = adopt(fd).filter(|s| s.has(flag::ELIGIBLE)) else { return Err(Bypass) };
     // SAFETY: as above.
@@ -106,16 +109,12 @@ pub unsafe fn bind(fd: c_int, addr: *const sockaddr, len: socklen_t) -> Outcome<
 /// # Safety
 /// As the libc function.
 pub unsafe fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> Outcome<c_int> {
-    let family = match addr.is_null() || (len as usize) < size_of::<libc::sa_family_t>() {
-        true => return Err(Bypass),
-        // SAFETY: long enough for the family.
-        false => c_int::from(unsafe { (*addr).sa_family }),
-    };
+    let Some(family) = sys::family(addr, len) else { return Err(Bypass) };
     if family != libc::AF_INET6 && table::peek(fd).is_none() {
         return Err(Bypass);
     }
     let Some(socket) = adopt(fd).filter(|s| s.has(flag::ELIGIBLE)) else { return Err(Bypass) };
-    // SAFETY: as above.
+    // SAFETY: readable, as the kernel says.
     let to = unsafe { sys::read_v6(addr, len) };
     if let Some(to) = to.filter(|to| is_servable(to.ip()) && to.port() != 0) {
         slow(|| prepare(&socket, fd, &to));
@@ -136,7 +135,8 @@ pub unsafe fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> Outco
     Ok(r)
 }
 
-/// Before the connect of an eligible socket: the engine, and a port that outlives a disconnect.
+/// Before the connect of an eligible socket: the engine, and a source with an identity. The port stays the kernel's to
+/// choose, because an explicit one would outlive a disconnect by the application.
 fn prepare(socket: &Pinned, fd: c_int, to: &SocketAddrV6) {
     socket.set(flag::TRIED, true);
     let Some(engine) = backend::ensure() else { return };
@@ -148,15 +148,11 @@ fn prepare(socket: &Pinned, fd: c_int, to: &SocketAddrV6) {
         false => None,
     };
     if let Some(source) = better {
-        if ports::prefer(fd, to, source) {
-            socket.set(flag::OUR_PREFERENCE, true);
-            return;
-        }
-        if ports::bind_explicitly(fd, source) {
-            return;
+        match ports::prefer(fd, to, source) {
+            true => socket.set(flag::OUR_PREFERENCE, true),
+            false => drop(ports::bind_explicitly(fd, source)),
         }
     }
-    ports::bind_explicitly(fd, Ipv6Addr::UNSPECIFIED);
 }
 
 /// After a successful connect to a servable peer.

@@ -51,7 +51,7 @@ unsafe fn detached_name(
     let (local, peer) = names.flatten().ok_or(Bypass)?;
     // SAFETY: the kernel checks the pointers and answers EFAULT, EINVAL or EBADF.
     unsafe {
-        let room = if len.is_null() { 0 } else { *len };
+        let room = if sys::plausible(len) { *len } else { 0 };
         if call(fd, addr, len) != 0 {
             return Ok(-1);
         }

@@ -5,8 +5,8 @@ use super::super::guard::{self, slow};
 use super::super::peers::Peer;
 use super::super::state::{Mode, flag};
 use super::super::table::Pinned;
-use super::super::{Bypass, Outcome, backend, detach, real};
-use super::lend::{Came, Lent, Scratch, came, give_back, lend, move_up};
+use super::super::{Bypass, Outcome, backend, detach, real, sys};
+use super::lend::{Came, Lent, Scratch, came, give_back, is_refused, lend, move_up};
 use super::names::hides_path_errors;
 use super::{active, is_path_error, learn_port, note_received, own_cell};
 use crate::addr::{UlidPair, is_servable};
@@ -107,7 +107,7 @@ pub unsafe fn recvfrom(
 #[inline]
 pub unsafe fn readv(fd: c_int, iov: *const iovec, n: c_int) -> Outcome<isize> {
     let socket = active(fd).ok_or(Bypass)?;
-    if iov.is_null() || n <= 0 || n as usize > MAX_BATCH {
+    if !sys::plausible(iov) || n <= 0 || n as usize > MAX_BATCH {
         return Err(Bypass);
     }
     // SAFETY: the application passed `n` structures.
@@ -136,10 +136,9 @@ pub unsafe fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> Outcome<isiz
         return connected(&socket, flags, || unsafe { real::recvmsg(fd, msg, flags) });
     }
     // SAFETY: as above.
-    match unsafe { msg.as_mut() } {
-        // SAFETY: as above.
-        Some(app) => unsafe { receive(&socket, fd, app, flags) },
-        None => Err(Bypass),
+    match sys::plausible(msg) {
+        true => unsafe { receive(&socket, fd, &mut *msg, flags) },
+        false => Err(Bypass),
     }
 }
 
@@ -163,10 +162,12 @@ unsafe fn plain_buffer(
     let mut iov = iovec { iov_base: buf, iov_len: len };
     let mut msg = message(&raw mut iov, 1);
     if !addr.is_null() {
-        // SAFETY: the application's argument; the kernel's own EFAULT for none.
-        let Some(room) = (unsafe { alen.as_ref() }) else { return Err(Bypass) };
+        if !sys::plausible(alen) {
+            return Err(Bypass);
+        }
         msg.msg_name = addr.cast();
-        msg.msg_namelen = *room;
+        // SAFETY: the application's argument.
+        msg.msg_namelen = unsafe { *alen };
     }
     // SAFETY: the application's buffers and a local one.
     let r = unsafe { receive(socket, fd, &mut msg, flags) }?;
@@ -179,7 +180,7 @@ unsafe fn plain_buffer(
 
 /// One datagram on an unconnected or detached socket.
 unsafe fn receive(socket: &Pinned, fd: c_int, app: &mut msghdr, flags: c_int) -> Outcome<isize> {
-    if (app.msg_namelen as i32) < 0 && !app.msg_name.is_null() {
+    if is_refused(app) {
         return Err(Bypass);
     }
     loop {
@@ -307,7 +308,7 @@ pub unsafe fn recvmmsg(
     timeout: *mut timespec,
 ) -> Outcome<c_int> {
     let socket = active(fd).ok_or(Bypass)?;
-    if msgs.is_null() || n == 0 {
+    if !sys::plausible(msgs) || n == 0 {
         return Err(Bypass);
     }
     let n = (n as usize).min(MAX_BATCH);
@@ -328,7 +329,7 @@ pub unsafe fn recvmmsg(
     }
     // SAFETY: the application passed `n` structures.
     let msgs = unsafe { std::slice::from_raw_parts_mut(msgs, n) };
-    if msgs.iter().any(|m| (m.msg_hdr.msg_namelen as i32) < 0 && !m.msg_hdr.msg_name.is_null()) {
+    if msgs.iter().any(|m| is_refused(&m.msg_hdr)) {
         return Err(Bypass);
     }
     let mut scratch: Vec<Scratch> = msgs.iter().map(|_| Scratch::new()).collect();

@@ -1,9 +1,9 @@
 //! Sending by the engine's raw socket, behind the payload extension header.
 
-use super::super::cmsg;
 use super::super::guard::{self, set_errno};
 use super::super::state::flag;
 use super::super::table::Pinned;
+use super::super::{cmsg, sys};
 use super::way::Out;
 use super::{engine, note_sent};
 use crate::addr::UlidPair;
@@ -35,6 +35,9 @@ pub(super) unsafe fn rewritten(
     }
     if socket.has(flag::SHUT_WR) {
         return fail(libc::EPIPE);
+    }
+    if !out.iov.iter().all(|v| v.iov_len == 0 || sys::can_read(v.iov_base, v.iov_len)) {
+        return fail(libc::EFAULT);
     }
     let mut packets = Vec::new();
     let built = guard::slow(|| {

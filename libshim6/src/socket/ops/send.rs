@@ -123,8 +123,11 @@ pub unsafe fn sendto(
 /// As the libc function.
 #[inline]
 pub unsafe fn sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> Outcome<isize> {
+    if !sys::plausible(msg) {
+        return Err(Bypass);
+    }
     // SAFETY: the application's arguments.
-    let Some(app) = (unsafe { msg.as_ref() }) else { return Err(Bypass) };
+    let app = unsafe { &*msg };
     let socket = if app.msg_name.is_null() { active(fd) } else { activated(fd) }.ok_or(Bypass)?;
     // SAFETY: as above.
     unsafe {
@@ -141,7 +144,9 @@ pub(super) unsafe fn describe(app: &msghdr, flags: c_int) -> Option<Out<'_>> {
         let iov = vectors(app.msg_iov, app.msg_iovlen as usize)?;
         let control = match app.msg_control.is_null() {
             true => &[][..],
-            false if app.msg_controllen as usize > 1 << 20 => return None,
+            false if app.msg_controllen as usize > 1 << 20 || !sys::plausible(app.msg_control) => {
+                return None;
+            }
             false => std::slice::from_raw_parts(app.msg_control.cast(), app.msg_controllen as usize),
         };
         Some(Out { to, iov, control, flags, any_file: false })
@@ -151,7 +156,7 @@ pub(super) unsafe fn describe(app: &msghdr, flags: c_int) -> Option<Out<'_>> {
 unsafe fn vectors<'a>(iov: *const iovec, n: usize) -> Option<&'a [iovec]> {
     match n {
         0 => Some(&[]),
-        _ if iov.is_null() || n > MAX_BATCH => None,
+        _ if !sys::plausible(iov) || n > MAX_BATCH => None,
         // SAFETY: the application passed `n` structures at `iov`.
         _ => Some(unsafe { std::slice::from_raw_parts(iov, n) }),
     }
