@@ -32,6 +32,7 @@ fmt:
 
 conformance:
 	scripts/conformance
+	scripts/implementation-report
 
 # The tests that cross a network run the tool and the preload library, hence the build before them.
 test: setup
@@ -40,6 +41,7 @@ test: setup
 	$(CARGO) build --locked --workspace
 	python3 scripts/test_conformance.py
 	scripts/conformance --check
+	scripts/implementation-report --check
 	$(CARGO) test --locked --workspace --no-fail-fast | tee target/test.log
 	@awk '/^test result:/ { passed += $$4; failed += $$6; ignored += $$8 } \
 	  END { printf "test result: all %d tests passed; %d failed; %d ignored\n", passed, failed, ignored; exit failed || !passed }' \

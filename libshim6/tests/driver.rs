@@ -60,9 +60,12 @@ fn silence(lab: &Lab) -> Duration {
 // locator and reaches the kernel sockets, which keep their addresses.
 #[test]
 fn a_blackhole_is_survived_and_the_way_back_too() {
+    // S6-11.1-2, S6-11.1-3, S6-11.1-4, S6-12-2, S6-12.2-4, S6-4.6-1, S6-E-1, S6-E-2, S6-E-11, LS-PL-01, LS-P-08, LS-P-09
     let lab = Lab::new();
     established(&lab);
     assert_eq!((lab.a.cell.forward(), lab.b.cell.forward()), (None, None));
+    // S6-12.1-2: what comes without extension header is the kernel's affair alone.
+    assert_eq!((lab.a.handle.counters().injected, lab.b.handle.counters().injected), (0, 0));
     blackhole(&lab, 1);
     println!("blackhole: {:?}", silence(&lab));
     for side in [&lab.a, &lab.b] {
@@ -134,6 +137,7 @@ fn a_bound_ulid_is_held_on_loopback_until_it_is_back() {
 
 #[test]
 fn a_link_that_goes_down_is_survived() {
+    // LS-H-13
     let lab = Lab::new();
     established(&lab);
     lab.a.run("ip link set a1 down");
@@ -209,6 +213,109 @@ fn only_what_a_socket_takes_is_re_injected() {
     send(&Forward { peer_tag: unknown, ..forward }, 17, &b.datagram(b"z"));
     wait_for("R1bis", Duration::from_millis(300), || now().control_sent > sent);
     assert_eq!(a.receive_within(Duration::from_millis(100)), None);
+    // LS-P-06: no kernel complained of protocol 140.
+    assert_eq!((a.handle.counters().icmp_errors, b.handle.counters().icmp_errors), (0, 0));
+}
+
+/// What `side` would send now with `data`, as the network sees it.
+fn on_the_wire(side: &driver_lab::Side, data: &[u8]) -> Vec<u8> {
+    let f = side.cell.forward().expect("rehomed");
+    let upper = side.datagram(data);
+    let mut packet = vec![0x60, 0, 0, 0];
+    packet.extend(((8 + upper.len()) as u16).to_be_bytes());
+    packet.extend([140, 64]);
+    packet.extend(f.locators.local.octets());
+    packet.extend(f.locators.peer.octets());
+    packet.extend(shim6::wire::emit_payload_header(f.peer_tag, 17));
+    packet.extend(upper);
+    packet
+}
+
+// S6-8-1, S6-8-4, S6-8-6, S6-8-9, S6-8-10, S6-E-9, LS-F-09: the application's own socket gets the error as if it were about
+// the datagram between the ULIDs.
+#[test]
+fn icmp_errors_about_tagged_packets_reach_the_socket() {
+    // S6-15-2
+    let lab = Lab::new();
+    established(&lab);
+    blackhole(&lab, 1);
+    silence(&lab);
+    let (a, b) = (&lab.a, &lab.b);
+    while a.receive_within(Duration::from_millis(50)).is_some() {}
+    let f = a.cell.forward().expect("rehomed");
+    let (ulid, router) = (a.cell.ulids().peer, b.addresses[1]);
+    let error = |ty: u8, code: u8, info: u32| {
+        [&[ty, code, 0, 0], &info.to_be_bytes()[..], &on_the_wire(a, b"lost")].concat()
+    };
+    // A connected socket: ECONNREFUSED at the next call.
+    b.send_icmp(router, f.locators.local, &error(1, 4, 0));
+    assert_eq!(a.error_within(Duration::from_secs(1)), Some(libc::ECONNREFUSED), "{}", lab.state());
+    // By the error queue with everything that is in it.
+    a.queue_errors();
+    for (ty, code, info, seen) in [(1, 4, 0, 0), (2, 0, 1400, 1392), (2, 0, 1280, 1272), (4, 0, 48, 40)] {
+        b.send_icmp(router, f.locators.local, &error(ty, code, info));
+        let mut got = None;
+        wait_for("queued error", Duration::from_secs(1), || {
+            got = a.queued_error();
+            got.is_some()
+        });
+        assert_eq!(got, Some((b"lost".to_vec(), ulid, ty, code, seen, router)));
+    }
+    // The path MTU of the pair is kept, not less than 1280 octets; and nothing comes back as a hint or twice.
+    wait_for("path MTU", Duration::from_secs(1), || a.cell.forward().is_some_and(|f| f.mtu == 1280));
+    let counters = a.handle.counters();
+    assert_eq!(counters.icmp_delivered, 5, "{}", lab.state());
+    // S6-8-12: an unknown tag, and a flow that no socket holds.
+    let mut unknown = error(1, 4, 0);
+    unknown[8 + 40 + 7] ^= 1;
+    b.send_icmp(router, f.locators.local, &unknown);
+    let mut other_port = error(1, 4, 0);
+    other_port[8 + 40 + 8 + 1] ^= 1;
+    b.send_icmp(router, f.locators.local, &other_port);
+    wait_for("two more errors", LIMIT, || a.handle.counters().no_socket == counters.no_socket + 1);
+    assert_eq!(a.handle.counters().icmp_delivered, 5);
+    assert!(a.queued_error().is_none());
+}
+
+// S6-8-3, S6-N-49, RE-FI-04: an unreachable is a hint; another pair works, so the application hears nothing of it.
+#[test]
+fn an_unreachable_moves_the_traffic_and_is_not_shown() {
+    let lab = Lab::new();
+    established(&lab);
+    blackhole(&lab, 1);
+    silence(&lab);
+    let (a, b) = (&lab.a, &lab.b);
+    while a.receive_within(Duration::from_millis(50)).is_some() {}
+    a.queue_errors();
+    for side in [a, b] {
+        side.run("nft flush table ip6 t");
+    }
+    let before = a.explorations();
+    let message = [&[1, 0, 0, 0, 0, 0, 0, 0], &on_the_wire(a, b"lost")[..]].concat();
+    let f = a.cell.forward().expect("rehomed");
+    b.run("nft add rule ip6 t in iifname b2 drop");
+    let start = Instant::now();
+    b.send_icmp(f.locators.peer, f.locators.local, &message);
+    wait_for("the other pair", SEND_TIMEOUT / 2, || a.cell.forward().is_none());
+    println!("moved after {:?}", start.elapsed());
+    assert_eq!(a.explorations(), before + 1);
+    silence(&lab);
+    std::thread::sleep(SEND_TIMEOUT);
+    assert!(a.queued_error().is_none());
+    assert_eq!(a.handle.counters().icmp_delivered, 0);
+    assert!(a.handle.counters().icmp_errors > 0);
+}
+
+// S6-1-4, S6-B-69: a ULID whose valid lifetime is over takes its context along.
+#[test]
+fn a_ulid_that_expires_ends_its_context() {
+    let lab = Lab::new();
+    established(&lab);
+    let ulid = lab.a.addresses[0];
+    lab.a.run(&format!("ip addr change {ulid}/64 dev a1 valid_lft 1 preferred_lft 1"));
+    wait_for("end of the context", Duration::from_secs(5), || !lab.a.cell.view().associated);
+    assert_eq!(lab.a.cell.forward(), None);
+    assert!(lab.b.cell.view().associated, "unilateral (S6-9-1)");
 }
 
 // RE-FB-23, RE-EX-22: the receiver of a one-way stream gives no sign of life itself, and does not even read.

@@ -25,6 +25,7 @@ pub struct Claim {
     _held: sys::OwnFd,
     asks: sys::OwnFd,
     known: Mutex<HashMap<u16, (Time, bool)>>,
+    first: Mutex<Option<(Time, bool)>>,
 }
 
 impl Claim {
@@ -37,7 +38,15 @@ impl Claim {
             let prefix = rng.u32() as u16;
             let (name, len) = tag_name(prefix);
             match sys::bind(held.raw(), &name, len) {
-                Ok(()) => return Ok(Claim { prefix, _held: held, asks, known: Mutex::default() }),
+                Ok(()) => {
+                    return Ok(Claim {
+                        prefix,
+                        _held: held,
+                        asks,
+                        known: Mutex::default(),
+                        first: Mutex::default(),
+                    });
+                }
                 Err(e) if e.raw_os_error() == Some(libc::EADDRINUSE) => {}
                 Err(e) => return Err(e),
             }
@@ -73,8 +82,25 @@ impl Claim {
         known.insert(prefix, (now, answer));
         answer
     }
+
+    /// Is ours the lowest of the prefixes that are held in this network namespace? If that cannot be told, it is.
+    pub fn is_first(&self, now: Time) -> bool {
+        let mut first = self.first.lock();
+        if let Some((at, answer)) = *first
+            && now.since(at) < CACHED
+        {
+            return answer;
+        }
+        let names = std::fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
+        let held = names.lines().filter_map(|l| l.rsplit_once(TAG_NAME)).map(|(_, digits)| digits);
+        let answer = held.filter_map(|d| u16::from_str_radix(d, 16).ok()).all(|p| self.prefix <= p);
+        *first = Some((now, answer));
+        answer
+    }
 }
 
+/// What the names of claimed prefixes start with.
+const TAG_NAME: &str = "shim6-tag-";
 /// Most default contexts that this process holds by name; each costs a descriptor. Further ones are forked.
 const MAX_DEFAULTS: usize = 32;
 
@@ -106,7 +132,7 @@ impl DefaultClaims {
 }
 
 fn tag_name(prefix: u16) -> (libc::sockaddr_un, usize) {
-    abstract_name(&format!("shim6-tag-{prefix:04x}"))
+    abstract_name(&format!("{TAG_NAME}{prefix:04x}"))
 }
 
 /// A name in the abstract namespace, with the length of the address; `text` is shorter than 107 octets.
@@ -137,6 +163,20 @@ mod tests {
         drop(b);
         assert!(a.is_foreign(Time(2), pb), "cached");
         assert!(!a.is_foreign(Time(1) + CACHED, pb));
+    }
+
+    // S6-N-48: of all engines the one with the lowest prefix answers strangers.
+    #[test]
+    fn one_is_the_first() {
+        let (before, cached, after) = crate::driver::testing::in_netns(|| {
+            let mut all: Vec<Claim> = (0..8).map(|_| Claim::new(&mut SystemRng::new()).unwrap()).collect();
+            all.sort_by_key(Claim::prefix);
+            let before: Vec<bool> = all.iter().map(|c| c.is_first(Time(1))).collect();
+            drop(all.remove(0));
+            (before, all[0].is_first(Time(2)), all[0].is_first(Time(1) + CACHED))
+        });
+        assert_eq!(before, [&[true][..], &[false; 7]].concat());
+        assert!(!cached && after);
     }
 
     #[test]

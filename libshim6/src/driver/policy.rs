@@ -29,6 +29,10 @@ impl HostPolicy for Policy {
         self.claim.is_foreign(clock::now(), prefix)
     }
 
+    fn answers_strangers(&self) -> bool {
+        self.claim.is_first(clock::now())
+    }
+
     fn has_unread(&self, ulids: UlidPair) -> bool {
         self.unread.is_fresh(ulids)
     }

@@ -35,6 +35,7 @@ mod tests {
 
     #[test]
     fn draws_differ() {
+        // LS-H-19, LS-KP-06
         let mut rng = SystemRng::new();
         assert_ne!((rng.u64(), rng.u64()), (rng.u64(), rng.u64()));
     }

@@ -34,6 +34,8 @@ pub struct Counters {
     pub icmp_delivered: u64,
     /// Changes of a current pair.
     pub pair_changes: u64,
+    /// Why the latest packet was dropped, for the debugging Errors.
+    pub(super) last: Option<Dropped>,
 }
 
 /// Why a packet had no effect.
@@ -73,6 +75,8 @@ pub enum Dropped {
     BadSource,
     /// No room for another context.
     Full,
+    /// No room for the peer's CGA parameters, so its ULID is its only locator (HC-USE-19).
+    PdsFull,
     /// A reply was not sent because its rate was exceeded (S6-N-47).
     RateLimited,
     /// Error message that quotes nothing of ours (S6-N-14).
@@ -81,6 +85,7 @@ pub enum Dropped {
 
 impl Counters {
     pub(super) fn drop(&mut self, why: Dropped) {
+        self.last = Some(why);
         *self.dropped.entry(why).or_default() += 1;
     }
 

@@ -15,6 +15,34 @@ impl Engine {
     /// A packet of protocol 140. Returns payload for the upper layer, if it carried any and belongs to a context.
     pub fn handle_datagram<'a>(&mut self, now: Time, d: &Datagram<'a>) -> Option<Deliver<'a>> {
         self.io.now = now;
+        self.io.counters.last = None;
+        let deliver = self.take_datagram(now, d);
+        if self.io.config.shim6.debug_errors {
+            self.debug_error(d);
+        }
+        deliver
+    }
+
+    /// An Error about a control message that would be discarded silently (S6-5.14-7).
+    fn debug_error(&mut self, d: &Datagram<'_>) {
+        let code = match self.io.counters.last {
+            Some(Dropped::Malformed(_)) => 120,
+            Some(Dropped::BadUlid | Dropped::NotServed) => 121,
+            Some(Dropped::NoMatch) => 122,
+            Some(Dropped::State) => 123,
+            Some(Dropped::StaleNonce | Dropped::BadValidator) => 124,
+            Some(Dropped::BadPds) => 125,
+            Some(Dropped::BadSource) => 126,
+            Some(Dropped::Full | Dropped::PdsFull) => 127,
+            _ => return,
+        };
+        let control = d.data.get(2).is_some_and(|ty| ty & 0x80 == 0 && *ty != message_type::ERROR);
+        if control && check_addresses(d.source, d.destination).is_ok() {
+            self.reply_error(d, code, 2);
+        }
+    }
+
+    fn take_datagram<'a>(&mut self, now: Time, d: &Datagram<'a>) -> Option<Deliver<'a>> {
         // S6-12.3-4: before anything is answered
         if let Err(reason) = check_addresses(d.source, d.destination) {
             self.io.counters.drop(Dropped::Malformed(reason));

@@ -279,6 +279,8 @@ impl Engine {
             ctx.claims.pop_front();
         }
         ctx.claims.push_back(claim);
+        let offer = self.affordable(id, offer);
+        let Some(ctx) = self.table.get_mut(id) else { return };
         let bad = commit(ctx, offer, r.options, self.io.rng.as_mut());
         if ctx.peer_tag.replace(r.tag).is_some_and(|old| old != r.tag) {
             ctx.requests.clear();
@@ -310,12 +312,29 @@ impl Engine {
         self.settle(now, id);
     }
 
+    /// Whether the PDS that a verified message brought for `id` still has room (HC-USE-19).
+    pub(super) fn has_room_for(&self, id: Id, offer: &verify::Offer) -> bool {
+        let size = |pds: Option<&crate::crypto::Pds>| pds.map_or(0, |p| p.as_bytes().len());
+        let old = size(self.table.get(id).and_then(|c| c.peer.pds()));
+        let new = size(offer.pds.as_ref());
+        new <= old || self.table.pds_octets() - old + new <= self.io.config.shim6.max_pds_memory
+    }
+
+    /// What of an offer is recorded: all of it while there is room.
+    fn affordable(&mut self, id: Id, offer: verify::Offer) -> verify::Offer {
+        if self.has_room_for(id, &offer) {
+            return offer;
+        }
+        self.io.counters.drop(Dropped::PdsFull);
+        offer.without_list()
+    }
+
     /// S6-7.16: in I1-SENT, I2-SENT and I2BIS-SENT.
     pub(super) fn on_r2(&mut self, now: Time, d: &Datagram<'_>, m: &R2) {
         let Some(id) = self.by_exchange(d, m.initiator_nonce) else {
             return self.io.counters.drop(Dropped::NoMatch);
         };
-        let Some(ctx) = self.table.get_mut(id) else { return };
+        let Some(ctx) = self.table.get(id) else { return };
         let offer = match verify::check(&m.options, ctx.ulids.peer, Some(&ctx.peer)) {
             Ok(offer) => offer,
             Err(Refusal::Pds) => return self.io.counters.drop(Dropped::BadPds),
@@ -324,6 +343,8 @@ impl Engine {
                 return self.io.send_error(d, error_code::VERIFICATION_METHOD, offset);
             }
         };
+        let offer = self.affordable(id, offer);
+        let Some(ctx) = self.table.get_mut(id) else { return };
         let bad = commit(ctx, offer, &m.options, self.io.rng.as_mut());
         if ctx.peer_tag.replace(m.responder_tag).is_some_and(|old| old != m.responder_tag) {
             ctx.requests.clear();

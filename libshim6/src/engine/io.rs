@@ -111,6 +111,10 @@ pub trait HostPolicy: Send {
     fn serves(&self, ulids: UlidPair, flow: Option<FlowId>) -> bool;
     /// Does another engine on this host claim this tag's prefix? Then an unknown tag is not ours to answer.
     fn tag_is_foreign(&self, tag: ContextTag) -> bool;
+    /// Of the engines on this host, is this the one that answers unknown tags of peers that none of them knows (S6-N-48)?
+    fn answers_strangers(&self) -> bool {
+        true
+    }
     /// Is data of the peer waiting unread in a socket (RE-FB-23)?
     fn has_unread(&self, ulids: UlidPair) -> bool;
     /// Does an open socket use the pair (S6-9-2)?

@@ -466,6 +466,7 @@ impl PeerSet {
             addr: l.addr,
             verified: true,
             broken: false,
+            transient: false,
             priority: l.rank,
             weight: l.preference.weight.unwrap_or(0),
         };
@@ -561,6 +562,7 @@ impl PeerSet {
                     addr: l.addr,
                     verified: true,
                     broken: l.preference.flags & preference_flag::BROKEN != 0,
+                    transient: l.preference.flags & preference_flag::TRANSIENT != 0,
                     priority: l.rank,
                     weight: l.preference.weight.unwrap_or(0),
                 });

@@ -25,6 +25,8 @@ pub struct PeerCandidate {
     pub verified: bool,
     /// The peer flagged it BROKEN.
     pub broken: bool,
+    /// The peer flagged it TRANSIENT: less stable than others.
+    pub transient: bool,
     /// As in DNS SRV, lower first (S6-5.15.3-5); all equal where the peer sent none.
     pub priority: u8,
     /// As in DNS SRV (S6-5.15.3-6); takes effect through [`draw_weights`].
@@ -33,7 +35,8 @@ pub struct PeerCandidate {
 
 /// The pairs that may be probed, best first. Left out are local addresses that are not operational, peer locators
 /// that are not verified, and addresses that Shim6 does not serve (RE-PS-01, RE-PS-14, RE-AD-02). The rank: not
-/// BROKEN, ends of one kind (unique-local or global, RFC 6724 rule 6), the peer's priority, the ULID pair, local
+/// BROKEN, ends of one kind (unique-local or global, RFC 6724 rule 6), the peer's priority, not
+/// TRANSIENT, the ULID pair, local
 /// address not deprecated (rule 3), longest common prefix of the two ends (rule 9), then as given (RE-PS-02,
 /// RE-PS-03, RE-PS-15).
 pub fn order(ulids: UlidPair, local: &[LocalCandidate], peer: &[PeerCandidate]) -> Vec<LocatorPair> {
@@ -46,6 +49,7 @@ pub fn order(ulids: UlidPair, local: &[LocalCandidate], peer: &[PeerCandidate]) 
                 p.broken,
                 is_unique_local(&l.addr) != is_unique_local(&p.addr),
                 p.priority,
+                p.transient,
                 pair != ulids.as_locators(),
                 l.deprecated,
                 Reverse(common_prefix_len(&l.addr, &p.addr)),
@@ -117,7 +121,7 @@ mod tests {
     }
 
     fn peer(s: &str) -> PeerCandidate {
-        PeerCandidate { addr: a(s), verified: true, broken: false, priority: 0, weight: 0 }
+        PeerCandidate { addr: a(s), verified: true, broken: false, transient: false, priority: 0, weight: 0 }
     }
 
     fn pair(l: &str, p: &str) -> LocatorPair {
@@ -176,6 +180,9 @@ mod tests {
                 && ranked[6..].iter().all(|q| q.peer == p[0].addr)
         );
         p[0].broken = false;
+        p[0].transient = true;
+        let ranked = order(ULIDS, &l, &p);
+        assert!(ranked[6..].iter().all(|q| q.peer == p[0].addr), "the stable ones first");
         p[1].priority = 1;
         p[0].priority = 2;
         assert_eq!(order(ULIDS, &l, &p)[0].peer, p[2].addr);

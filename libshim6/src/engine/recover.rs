@@ -8,20 +8,26 @@ use super::establish::Request;
 use super::io::{ContextState, Datagram};
 use super::table::Id;
 use super::validator::R1bisInput;
-use crate::addr::ContextTag;
+use crate::addr::{ContextTag, UlidPair};
 use crate::event::DiscardReason;
 use crate::time::Time;
 use crate::wire::{I2bis, Message, Options, R1bis};
 
 impl Engine {
     /// A tag that is not ours, or comes over foreign locators: R1bis (S6-7.17). Nothing is stored. A tag of another engine
-    /// on this host is its affair (S6-N-48).
+    /// on this host is its affair, and a tag of nobody is answered by who has traffic with the peer, else by one of them
+    /// (S6-N-48).
     pub(super) fn send_r1bis(&mut self, now: Time, d: &Datagram<'_>, tag: ContextTag) {
         if self.io.host.tag_is_foreign(tag) {
             return self.io.counters.drop(Dropped::ForeignTag);
         }
         if !self.local.iter().any(|l| l.addr == d.destination) {
             return self.io.counters.drop(Dropped::BadUlid);
+        }
+        let ulids = UlidPair { local: d.destination, peer: d.source };
+        let ours = self.table.instances(ulids).next().is_some() || self.io.host.serves(ulids, None);
+        if !ours && !self.io.host.answers_strangers() {
+            return self.io.counters.drop(Dropped::NotServed);
         }
         if !self.io.limiter.allow(now, &d.source) {
             return self.io.counters.drop(Dropped::RateLimited);

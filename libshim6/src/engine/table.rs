@@ -16,6 +16,8 @@ struct Indexed {
     nonce: Option<u32>,
     peer_tag: Option<ContextTag>,
     deadline: Option<Time>,
+    /// Octets of the peer's PDS.
+    pds: usize,
 }
 
 /// All contexts. Ordered maps throughout, so that a run with the same input repeats exactly.
@@ -28,6 +30,7 @@ pub(super) struct Table {
     by_nonce: BTreeSet<(u32, Id)>,
     by_peer_tag: BTreeSet<(ContextTag, Id)>,
     deadlines: BTreeSet<(Time, Id)>,
+    pds_octets: usize,
 }
 
 impl Table {
@@ -55,6 +58,7 @@ impl Table {
     }
 
     fn unindex(&mut self, id: Id, old: Indexed) {
+        self.pds_octets -= old.pds;
         if let Some(nonce) = old.nonce {
             self.by_nonce.remove(&(nonce, id));
         }
@@ -73,12 +77,14 @@ impl Table {
             nonce: context.exchange.as_ref().map(|e| e.nonce),
             peer_tag: context.peer_tag,
             deadline: context.next_timeout(),
+            pds: context.peer.pds().map_or(0, |p| p.as_bytes().len()),
         };
         let old = std::mem::replace(old, now);
         if old == now {
             return;
         }
         self.unindex(id, old);
+        self.pds_octets += now.pds;
         if let Some(nonce) = now.nonce {
             self.by_nonce.insert((nonce, id));
         }
@@ -104,6 +110,11 @@ impl Table {
 
     pub(super) fn ids(&self) -> Vec<Id> {
         self.contexts.keys().copied().collect()
+    }
+
+    /// Octets of all peers' PDSs that are stored (HC-USE-19).
+    pub(super) fn pds_octets(&self) -> usize {
+        self.pds_octets
     }
 
     /// S6-12.4-1, S6-12.4-7.

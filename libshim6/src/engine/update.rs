@@ -176,6 +176,10 @@ impl Engine {
                     return self.io.send_error(d, error_code::VERIFICATION_METHOD, offset);
                 }
             };
+            if !self.has_room_for(id, &offer) {
+                return self.io.counters.drop(Dropped::PdsFull);
+            }
+            let Some(ctx) = self.table.get_mut(id) else { return };
             match offer.preferences {
                 Preferences::Absent | Preferences::Fit(_) => {}
                 Preferences::Generation { offset } => {
@@ -204,6 +208,7 @@ impl Engine {
                 self.io.changed.insert(ctx.ulids);
             }
         }
+        let Some(ctx) = self.table.get_mut(id) else { return };
         let established = ctx.established();
         if established {
             // Before the packet counts as heard: an answer to it must not probe what the peer has just withdrawn

@@ -126,6 +126,11 @@ impl Offer {
         self.list.as_ref().is_some_and(|(_, l)| l.iter().any(|(_, a)| a == addr))
     }
 
+    /// Nothing is to be recorded: the peer is known by its ULID alone.
+    pub(super) fn without_list(self) -> Offer {
+        Offer::default()
+    }
+
     /// Record everything. A message without list leaves the list as it is (S6-N-6).
     pub(super) fn commit(self, peer: &mut PeerSet, rng: &mut dyn Rng) {
         // The PDS that a kept list was verified with stays with it

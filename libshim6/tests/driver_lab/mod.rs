@@ -317,6 +317,90 @@ impl Side {
         }
     }
 
+    /// The next error that a read of the socket reports; datagrams are skipped.
+    pub fn error_within(&self, time: Duration) -> Option<i32> {
+        self.host.socket.set_read_timeout(Some(time)).unwrap();
+        let mut buf = [0; 70_000];
+        loop {
+            match self.host.socket.recv_from(&mut buf) {
+                Ok(_) => {}
+                Err(e) => return e.raw_os_error().filter(|n| *n != libc::EAGAIN),
+            }
+        }
+    }
+
+    /// Have the kernel queue ICMPv6 errors for the socket (IPV6_RECVERR).
+    pub fn queue_errors(&self) {
+        let on = 1i32;
+        // SAFETY: the value outlives the call.
+        let r = unsafe {
+            libc::setsockopt(
+                self.host.socket.as_raw_fd(),
+                libc::IPPROTO_IPV6,
+                libc::IPV6_RECVERR,
+                (&raw const on).cast(),
+                4,
+            )
+        };
+        assert_eq!(r, 0);
+    }
+
+    /// The next entry of the error queue: the quoted data, where it was sent to, type, code, the info word, and who
+    /// sent the error.
+    pub fn queued_error(&self) -> Option<(Vec<u8>, Ipv6Addr, u8, u8, u32, Ipv6Addr)> {
+        let mut data = [0u8; 2000];
+        let mut control = [0u64; 64];
+        // SAFETY: all-zero values of these types are valid; all pointers are to locals that outlive the call.
+        unsafe {
+            let mut name: libc::sockaddr_in6 = std::mem::zeroed();
+            let mut iov = libc::iovec { iov_base: data.as_mut_ptr().cast(), iov_len: data.len() };
+            let mut m: libc::msghdr = std::mem::zeroed();
+            (m.msg_name, m.msg_namelen) = ((&raw mut name).cast(), size_of_val(&name) as _);
+            (m.msg_iov, m.msg_iovlen) = (&raw mut iov, 1);
+            (m.msg_control, m.msg_controllen) = (control.as_mut_ptr().cast(), size_of_val(&control));
+            let n = libc::recvmsg(self.host.socket.as_raw_fd(), &raw mut m, libc::MSG_ERRQUEUE);
+            if n < 0 {
+                return None;
+            }
+            let c = libc::CMSG_FIRSTHDR(&raw const m);
+            assert_eq!(((*c).cmsg_level, (*c).cmsg_type), (libc::IPPROTO_IPV6, libc::IPV6_RECVERR));
+            let e = libc::CMSG_DATA(c).cast::<libc::sock_extended_err>().read_unaligned();
+            let offender =
+                libc::CMSG_DATA(c).add(size_of_val(&e)).cast::<libc::sockaddr_in6>().read_unaligned();
+            let peer = name.sin6_addr.s6_addr.into();
+            let from = offender.sin6_addr.s6_addr.into();
+            Some((data[..n as usize].to_vec(), peer, e.ee_type, e.ee_code, e.ee_info, from))
+        }
+    }
+
+    /// Send an ICMPv6 message from this host.
+    pub fn send_icmp(&self, source: Ipv6Addr, to: Ipv6Addr, message: &[u8]) {
+        let ns = std::fs::File::open(format!("/run/netns/{}", self.ns)).unwrap();
+        std::thread::scope(|s| {
+            s.spawn(|| {
+                let address = |a: Ipv6Addr| libc::sockaddr_in6 {
+                    sin6_family: libc::AF_INET6 as u16,
+                    sin6_port: 0,
+                    sin6_flowinfo: 0,
+                    sin6_addr: libc::in6_addr { s6_addr: a.octets() },
+                    sin6_scope_id: 0,
+                };
+                let (from, to) = (address(source), address(to));
+                let len = size_of_val(&from) as u32;
+                // SAFETY: affects this thread alone; all pointers are to locals that outlive the calls.
+                unsafe {
+                    assert_eq!(libc::setns(ns.as_raw_fd(), libc::CLONE_NEWNET), 0);
+                    let fd = libc::socket(libc::AF_INET6, libc::SOCK_RAW, libc::IPPROTO_ICMPV6);
+                    assert_eq!(libc::bind(fd, (&raw const from).cast(), len), 0);
+                    let (data, n) = (message.as_ptr().cast(), message.len());
+                    let sent = libc::sendto(fd, data, n, 0, (&raw const to).cast(), len);
+                    assert_eq!(sent, n as isize);
+                    libc::close(fd);
+                }
+            });
+        });
+    }
+
     pub fn receive(&self) -> Option<Vec<u8>> {
         self.receive_within(Duration::from_secs(2))
     }

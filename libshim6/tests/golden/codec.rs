@@ -213,6 +213,8 @@ pub fn expected(vector: &Vector) -> Message {
 // S6-N-5, S6-N-16, RE-KA-01, RE-KA-02, RE-PR-01, RE-PR-02, RE-PR-03, RE-PR-05, RE-KT-01, RE-C-12
 #[test]
 fn encodes_to_the_hand_laid_octets() {
+    // RE-CX-12
+    // LS-OP-02, LS-KT-04
     let mut types = Vec::new();
     for vector in
         messages().iter().filter(|v| !v.name.starts_with("payload") && !v.name.starts_with("receive"))

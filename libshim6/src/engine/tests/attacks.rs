@@ -78,6 +78,7 @@ fn a_validator_is_good_for_one_exchange_only() {
 
 #[test]
 fn nobody_claims_the_ulid_of_another() {
+    // LS-I2-17
     // S6-N-21, S6-16-2, S6-7.13-9, HC-USE-20
     let hosts = vec![hba(0xa, &[1, 2], 1), hba(0xb, &[1, 2], 2), hba(0xc, &[1, 2], 3)];
     let mut w = World::new(&exact(), 91, hosts);
@@ -117,6 +118,7 @@ fn nobody_claims_the_ulid_of_another() {
 
 #[test]
 fn a_bad_list_leaves_a_context_as_it_was() {
+    // LS-R2-07
     // S6-N-51, S6-7.2-5, S6-7.2-6, S6-7.13-11, S6-7.20-12, S6-7.16-3, S6-7.16-4, S6-B-14, S6-B-25, S6-B-39, S6-16-2
     for state in [ContextState::I1Sent, ContextState::I2Sent, ContextState::I2bisSent] {
         let (mut w, fake) = world_in(Some(state));
@@ -220,6 +222,7 @@ fn floods_are_answered_at_a_bounded_rate_and_store_nothing() {
 
 #[test]
 fn common_checks_come_before_any_answer() {
+    // LS-ER-01, LS-CX-11
     // S6-12.3-1 to S6-12.3-6, S6-5.3-4, S6-5.14-5, S6-5.15-9, S6-N-4, S6-N-14, S6-N-15, S6-N-33, S6-5.14-8
     let (mut w, _) = world_in(None);
     let (a, b) = (w.hosts[0].a(0), w.hosts[1].a(0));

@@ -118,6 +118,7 @@ fn gaps_between_i1_are_randomised_after_doubling() {
 
 #[test]
 fn i2_is_sent_three_times_then_i1_again_but_not_for_ever() {
+    // LS-I2-11, LS-I2-12
     // S6-7.12-1, S6-7.12-2, S6-B-32, S6-B-33, S6-N-18, S6-N-19
     let mut w = World::pair(2, 5);
     w.pass = Box::new(|s| matches!(s.ty(), 1 | 2));
@@ -211,6 +212,7 @@ fn e_failed_and_no_support_do_not_hinder_the_peer() {
 
 #[test]
 fn validators_age() {
+    // LS-I2-14
     // S6-7.13-3, S6-7.12-3, S6-16-3
     for (delay, accepted) in [(29, true), (32, false)] {
         let mut w = World::pair(2, 8);
@@ -316,6 +318,7 @@ fn a_list_without_room_in_the_i2_follows_in_an_update() {
 
 #[test]
 fn the_flow_option_finds_the_process() {
+    // LS-P-04
     // S6-N-48, S6-E-7
     let mut w = World::pair(2, 11);
     let flow = FlowId { protocol: 17, local_port: 1000, peer_port: 2000 };
@@ -334,6 +337,8 @@ fn the_flow_option_finds_the_process() {
 
 #[test]
 fn the_keepalive_timeout_is_announced_when_unusual() {
+    // RE-KT-06, RE-CX-11
+    // LS-KP-07, LS-KT-01, LS-KT-02, LS-F-10, LS-CX-02
     // RE-KT-03, RE-KT-05, RE-KT-07, RE-KT-11
     let mut config = exact();
     config.reap.send_timeout = ms(1500);
@@ -352,6 +357,7 @@ fn the_keepalive_timeout_is_announced_when_unusual() {
 
 #[test]
 fn a_forked_context_has_its_own_key() {
+    // S6-4.2-3, LS-I1-03, LS-I2-07
     // S6-4.2-1, S6-5.4-3, S6-5.6-4, S6-7.7-2, S6-2-2, S6-N-8, S6-N-39
     let mut w = World::pair(2, 13);
     w.hosts[0].set(|p| p.owns_default = false);

@@ -219,6 +219,7 @@ fn preferences(generation: u32, elements: &[(u8, u8)]) -> Option<LocatorPreferen
 
 #[test]
 fn a_received_update_is_all_or_nothing() {
+    // LS-UP-06, LS-F-04, LS-U-02, S6-N-44
     // S6-10.4-4 to S6-10.4-12, S6-7.2-1, S6-7.2-5 to S6-7.2-8, S6-N-29, S6-N-30, S6-N-36, S6-5.11-1, S6-N-23
     let mut w = World::connected(2, 62);
     let before = w.info(0).unwrap();
@@ -289,6 +290,7 @@ fn a_list_without_pds_is_verified_with_the_one_that_is_kept() {
 
 #[test]
 fn an_update_from_unknown_locators_gets_r1bis() {
+    // LS-UP-05, LS-CX-06
     // S6-10.4-2, S6-10.4-3, S6-10.5-2, S6-10.5-3, S6-12.4-5, RE-KA-10, RE-KA-11
     let mut w = World::connected(2, 65);
     let (a, tag) = (w.hosts[0].a(0), w.info(0).unwrap().local_tag);
@@ -362,6 +364,7 @@ fn after_an_error_one_complete_request_follows() {
 
 #[test]
 fn priorities_and_weights_order_the_probes() {
+    // LS-F-03
     // S6-5.15.3-5, S6-5.15.3-6, S6-5.15.3-2
     let mut picks = [0; 2];
     for seed in 0..200 {

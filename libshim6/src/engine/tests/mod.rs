@@ -7,6 +7,7 @@ mod keys;
 mod locators;
 mod matrix;
 mod recovery;
+mod rules;
 mod traffic;
 mod units;
 
@@ -47,6 +48,7 @@ pub(super) struct Policy {
     pub(super) in_use: bool,
     pub(super) unread: bool,
     pub(super) foreign: bool,
+    pub(super) first: bool,
     pub(super) owns_default: bool,
     pub(super) asked_flow: Option<FlowId>,
 }
@@ -62,6 +64,9 @@ impl HostPolicy for Shared {
     }
     fn tag_is_foreign(&self, _: ContextTag) -> bool {
         self.0.lock().unwrap().foreign
+    }
+    fn answers_strangers(&self) -> bool {
+        self.0.lock().unwrap().first
     }
     fn has_unread(&self, _: UlidPair) -> bool {
         self.0.lock().unwrap().unread
@@ -97,6 +102,7 @@ impl Host {
             in_use: false,
             unread: false,
             foreign: false,
+            first: true,
             owns_default: true,
             asked_flow: None,
         }));

@@ -8,6 +8,7 @@ use crate::wire::{I1, I2, Options, R2};
 
 #[test]
 fn payload_for_a_lost_context_rebuilds_it() {
+    // LS-F-02, LS-BIS-03
     // S6-7.5-1, S6-7.5-2, S6-7.5-5, S6-7.17-4, S6-7.20-7, S6-7.20-8, S6-B-5, S6-B-7, S6-B-38, LS-H-18
     let mut w = World::connected(2, 41);
     let before = w.info(0).unwrap();
@@ -100,6 +101,7 @@ fn recovery_begins_by_a_probe_when_the_ulid_path_is_dead() {
 
 #[test]
 fn an_i1_over_other_locators_names_the_ulids() {
+    // LS-U-05, LS-I1-04, LS-I2-06, LS-G-01
     // S6-5.4-2, S6-5.6-3, S6-7.11-3, S6-5.15.6-1, S6-5.15.6-2, S6-5.15.6-4, S6-7.19-2
     let mut w = World::connected(2, 46);
     let ulids = w.ulids(0, 1);
@@ -123,6 +125,7 @@ fn an_i1_over_other_locators_names_the_ulids() {
 
 #[test]
 fn tags_of_other_engines_are_left_to_them() {
+    // LS-P-01, LS-P-03
     // S6-N-48, S6-E-7
     let mut w = World::connected(2, 47);
     w.restart(1, 93);
@@ -194,6 +197,7 @@ fn second_context(w: &mut World, by_i2: bool, tag: ContextTag) -> UlidPair {
 
 #[test]
 fn a_tag_used_twice_ends_the_old_context() {
+    // LS-R2-04, LS-R2-08, LS-G-09, LS-F-08
     // S6-7.6-2, S6-7.6-3, S6-7.6-5, S6-7.14-1, S6-7.15-1 to S6-7.15-7, S6-7.16-5, S6-B-70, S6-C-2, S6-N-28
     for by_i2 in [true, false] {
         for wanted in [false, true] {
@@ -244,6 +248,7 @@ fn no_confusion_without_a_common_tag_or_locator() {
 
 #[test]
 fn a_restarted_context_is_rebuilt_by_i1() {
+    // LS-G-10
     // S6-7.15-6, S6-7.6-3
     let mut w = World::connected(2, 53);
     w.hosts[0].set(|p| p.in_use = true);

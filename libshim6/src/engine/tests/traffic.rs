@@ -15,6 +15,7 @@ const OFF: TriggerConfig = TriggerConfig { bytes: None, age: None, packets: None
 
 #[test]
 fn two_kilobytes_over_both_directions_trigger() {
+    // LS-CX-10
     // LS-H-01, LS-H-02, S6-4-1, S6-4-2, S6-11-1
     let mut w = World::pair(2, 72);
     let (there, back) = (w.ulids(0, 1), w.ulids(1, 0));
@@ -96,6 +97,7 @@ fn after_the_hold_down_the_next_datagram_tries_again() {
 
 #[test]
 fn an_idle_context_is_silent_and_goes_after_ten_minutes() {
+    // LS-CX-09
     // LS-H-15, LS-H-16, S6-9-4, S6-9-5, S6-9-6, RE-FB-13, S6-B-68, S6-12.1-1
     let mut w = World::connected(2, 74);
     w.run(secs(400));
@@ -116,6 +118,7 @@ fn an_idle_context_is_silent_and_goes_after_ten_minutes() {
 
 #[test]
 fn a_context_that_a_socket_uses_stays() {
+    // LS-G-11
     // S6-9-2, S6-9-3, LS-H-17
     let mut w = World::connected(2, 75);
     w.hosts[0].set(|p| p.in_use = true);
@@ -142,6 +145,7 @@ fn the_idle_time_is_at_least_five_minutes() {
 
 #[test]
 fn an_invalid_ulid_and_a_command_discard() {
+    // LS-CX-13
     // S6-1-4, S6-B-69, S6-9-1
     let mut w = World::connected(2, 77);
     let (now, ulid) = (w.now, w.hosts[0].a(0));
@@ -183,6 +187,7 @@ fn conversation(w: &mut World, rounds: usize, each: Duration) {
 
 #[test]
 fn a_dead_path_is_left_and_payload_arrives_by_another() {
+    // LS-RP-04, LS-H-08
     // S6-1-1, S6-11-3, S6-11-4, S6-5.2-2, S6-5.2-3, S6-12.2-1, S6-12.2-3, S6-12.2-7, S6-7.2-3, S6-15-1, S6-2-1, RE-FB-16
     let mut w = World::connected(2, 79);
     conversation(&mut w, 20, ms(100));
@@ -284,6 +289,8 @@ fn late_news_of_traffic_counts_from_its_true_time() {
 
 #[test]
 fn icmp_errors_are_hints_about_the_current_pair() {
+    // RE-FI-02
+    // LS-RP-07, LS-RP-13
     // RE-FI-03, RE-FI-04, RE-FI-05, RE-FI-06, S6-8-8, S6-8-12, S6-N-45, S6-N-49
     let mut w = World::connected(2, 84);
     w.run(secs(60));
@@ -315,6 +322,7 @@ fn icmp_errors_are_hints_about_the_current_pair() {
 
 #[test]
 fn one_context_serves_all_flows_of_a_pair() {
+    // LS-H-09, LS-H-10
     // S6-1-5, S6-2-2
     let mut w = World::connected(2, 85);
     let there = w.ulids(0, 1);

@@ -20,6 +20,7 @@ fn input() -> R1Input {
 
 #[test]
 fn tags_cycle_through_the_whole_space() {
+    // LS-G-02, LS-G-04
     // S6-7.1-1, S6-7.1-3, S6-7.1-5, S6-C-4, S6-4.1-1
     let mut tags = Tags::with_bits(&mut SeededRng::new(1), 7, 0);
     let mut live = BTreeSet::new();
@@ -42,6 +43,7 @@ fn tags_cycle_through_the_whole_space() {
 
 #[test]
 fn tags_keep_their_prefix() {
+    // LS-G-03, LS-P-02
     // S6-7.1-2, S6-7.1-4, DESIGN section 5
     let mut tags = Tags::new(&mut SeededRng::new(2), Some(0xabcd));
     let mut seen = BTreeSet::new();

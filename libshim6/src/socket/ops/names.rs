@@ -132,7 +132,7 @@ pub unsafe fn setsockopt(
         return unsafe { shimopt::set(fd, level, name, value, len) };
     }
     let pktinfo = level == libc::IPPROTO_IPV6 && name == libc::IPV6_RECVPKTINFO;
-    let segment = level == libc::IPPROTO_UDP && name == super::send::UDP_SEGMENT;
+    let segment = level == libc::IPPROTO_UDP && name == super::rewritten::UDP_SEGMENT;
     if !(pktinfo || segment) {
         return Err(Bypass);
     }

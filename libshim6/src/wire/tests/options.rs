@@ -23,6 +23,7 @@ const BAD: ParseError = drop(DropReason::BadOption);
 // S6-5.15-1
 #[test]
 fn padding() {
+    // LS-OP-01
     let totals = [0, 1, 4, 5, 12, 36].map(option_len);
     assert_eq!(totals, [8, 8, 8, 16, 16, 40]);
     for length in 0..100 {
@@ -117,6 +118,7 @@ fn options_not_listed_for_the_message() {
 // S6-5.15-3
 #[test]
 fn padding_is_not_looked_at() {
+    // LS-OP-03
     let mut option = tlv(7, false, &[0, 0, 0, 5]);
     assert_eq!(i1_with(&option).unwrap().fii, Some(5));
     option = tlv(1, false, b"x");
@@ -197,6 +199,7 @@ fn preferences(contents: &[u8]) -> Option<Vec<Preference>> {
 // S6-5.15.3-4, S6-5.15.3-7, S6-5.15.3-9, S6-N-30
 #[test]
 fn preference_elements() {
+    // LS-OP-06
     let element = |flags, priority, weight| Preference { flags, priority, weight };
     assert_eq!(
         preferences(&[0, 0, 0, 1, 1, 0, 1]).unwrap(),

@@ -23,6 +23,7 @@ fn recovered(d: &mut Duo, since: f64, end: f64, step: f64) -> Option<f64> {
 // RE-EX-10, RE-PS-07, RE-PS-17, RE-AD-12
 #[test]
 fn run_9_a_total_outage_of_ten_minutes() {
+    // LS-RP-10
     let mut d = Duo::new(2, 2, plain(), 1);
     d.app(0, 0.0, 1.0);
     d.app(1, 0.5, 1.0);

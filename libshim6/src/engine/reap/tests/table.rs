@@ -159,6 +159,8 @@ fn check(cell: Cell, runs: Runs) {
 // RE-SM-23, RE-SM-24, RE-SM-25, RE-SM-26, RE-SM-27, RE-SM-29, RE-FB-03, RE-FB-04, RE-FB-05, RE-FB-06, RE-FB-10
 #[test]
 fn every_cell_of_the_state_table() {
+    // RE-SM-31
+    // LS-RP-12
     for cell in TABLE {
         let possible: &[Runs] = match cell.2 {
             Operational => &[Runs::Nothing, Runs::Send, Runs::Keepalive],

@@ -57,6 +57,7 @@ fn a_tick_that_meets_the_expiry_is_one_keepalive() {
 // RE-FB-10
 #[test]
 fn own_payload_ends_the_keepalives() {
+    // LS-RP-08, LS-CX-01
     let mut one = One::new(1, 1);
     one.received();
     assert_eq!(keepalives(&one.pass(6.0)), [5.0]);
