@@ -25,7 +25,7 @@ pub struct Lab {
 
 pub struct Side {
     /// A process that keeps the namespace and runs commands in it.
-    ns: String,
+    pub ns: String,
     pub addresses: Vec<Ipv6Addr>,
     pub host: Arc<Host>,
     pub handle: Handle,
@@ -35,7 +35,7 @@ pub struct Side {
 
 /// One connected socket.
 pub struct Host {
-    socket: UdpSocket,
+    pub socket: UdpSocket,
     ulids: UlidPair,
     detached: AtomicBool,
 }
@@ -251,7 +251,7 @@ impl Side {
         build_udp(self.cell.ulids(), PORT, port, &[IoSlice::new(data)]).unwrap()
     }
 
-    fn flow(&self) -> Option<FlowId> {
+    pub fn flow(&self) -> Option<FlowId> {
         Some(FlowId { protocol: 17, local_port: PORT, peer_port: PORT })
     }
 
@@ -300,7 +300,7 @@ impl Side {
         std::iter::from_fn(|| self.receive()).find(|d| d == data).map(|d| d.len())
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 

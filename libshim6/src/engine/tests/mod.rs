@@ -5,6 +5,7 @@ mod crossing;
 mod establish;
 mod locators;
 mod matrix;
+mod options;
 mod recovery;
 mod traffic;
 mod units;
