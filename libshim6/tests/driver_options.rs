@@ -61,7 +61,7 @@ fn receive(side: &Side) -> Option<(Vec<u8>, Option<Arrival>)> {
             c = libc::CMSG_NXTHDR(&raw const m, c);
         }
     }
-    Some((data, side.handle.arrival(flowinfo, ifindex as u32)))
+    Some((data, side.handle.arrival(flowinfo, ifindex)))
 }
 
 fn established() -> Lab {
