@@ -5,7 +5,11 @@
 
 mod assign;
 mod generate;
+mod job;
+mod search;
 mod show;
+mod store;
+mod transfer;
 mod verify;
 
 use clap::{Args, Subcommand};
@@ -26,17 +30,27 @@ enum Command {
     /// Make a set of addresses, one for each prefix, that prove that they belong together (HBA, RFC 5535)
     ///
     /// Prints the addresses and writes their parameters to a file. The addresses cannot be chosen, and all of them change
-    /// when a prefix is added, so make a set for all prefixes that the host is to use.
+    /// when a prefix is added, so make a set for all prefixes that the host is to use, or one with a key (--cga), which can
+    /// announce addresses that come later.
+    ///
+    /// A search of --sec 2 can be interrupted at any time, also by a crash, and continued with --resume.
     Generate(generate::GenerateArgs),
     /// Show the sets of this host, or those in files
     Show(show::ShowArgs),
     /// Put the addresses of a set on the interfaces that have their prefixes
+    ///
+    /// If another host has one of them, all are made anew with the next collision count, up to two times; the file changes
+    /// then.
     ///
     /// Needs root or CAP_NET_ADMIN. Does not outlast a restart of the system: call it from the place that configures
     /// your network.
     Assign(assign::AssignArgs),
     /// Check that an address belongs to the parameters in a file
     Verify(verify::VerifyArgs),
+    /// Write the parameters of an address in the form that other CGA tools read
+    Export(transfer::ExportArgs),
+    /// Make a parameter file from the parameters of another CGA tool
+    Import(transfer::ImportArgs),
 }
 
 /// Run `shim6 address`. An `Err` is a message for the user; the exit code is then 1.
@@ -50,6 +64,8 @@ pub fn run(args: AddressArgs) -> Result<ExitCode, String> {
         Command::Show(args) => show::run(&args),
         Command::Assign(args) => assign::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Export(args) => transfer::export(&args),
+        Command::Import(args) => transfer::import(&args),
     }
 }
 

@@ -275,26 +275,74 @@ fn interfaces_by_name() {
     }
 }
 
-#[test]
-fn a_duplicate_takes_the_set_away() {
-    // HC-HBA-13: nothing of a set stays when a member collided
-    let host = Host::new();
-    host.two_uplinks();
-    let addresses = host.shim6(&["generate", "--output", "set.pem"]).good().addresses();
-    // The other end of `up1` has the second member
-    host.ip(&format!("address add {}/64 dev far-up1 nodad", addresses[1]));
-    host.ip("address add 2001:db8:b::2/64 dev up1 nodad");
-    // Known to be on `far-up1`, it would count as assigned
-    host.shim6(&["assign", "set.pem", "--interface", "up1"]).bad(&["is on far-up1, not on up1"]);
-    host.shim6(&["assign", "--remove", "set.pem"]).good();
-
-    // So move that end to a host of its own
+/// Another host at the far end of `up1` that has `taken`.
+fn occupied(host: &Host, taken: &[Ipv6Addr]) -> Host {
     let far = host.neighbour();
     host.ip(&format!("link set far-up1 netns {}", far.holder.id()));
     far.ip("link set far-up1 up");
-    far.ip(&format!("address add {}/64 dev far-up1 nodad", addresses[1]));
-    let done = host.shim6(&["assign", "set.pem"]).bad(&["another host on up1 has", "shim6 address generate"]);
-    assert!(done.err.contains(&addresses[1].to_string()), "{done:?}");
-    let left = host.ip("-6 address show");
-    assert!(addresses.iter().all(|a| !left.contains(&a.to_string())), "{left}");
+    for addr in taken {
+        far.ip(&format!("address add {addr}/64 dev far-up1 nodad"));
+    }
+    far
+}
+
+/// The addresses of the set in a file after 0, 1 and 2 collisions.
+fn generations(path: &Path) -> [Vec<Ipv6Addr>; 3] {
+    let first = shim6::identity::read(path).unwrap();
+    let second = first.after_collision().unwrap();
+    let third = second.after_collision().unwrap();
+    assert!(third.after_collision().is_err());
+    [first, second, third].map(|i| i.members().collect())
+}
+
+#[test]
+fn a_duplicate_makes_the_set_anew() {
+    // HC-HBA-11, HC-HBA-13, HC-GEN-11
+    let host = Host::new();
+    host.two_uplinks();
+    // With a key, which has to stay
+    let made = host.shim6(&["generate", "--cga", "--bits", "1024", "--output", "set.pem"]).good();
+    let [first, second, _] = generations(&host.path("set.pem"));
+    assert_eq!(made.addresses(), first);
+    // The other end of `up1` has the second member; known to be there, it would count as assigned
+    host.ip(&format!("address add {}/64 dev far-up1 nodad", first[1]));
+    host.shim6(&["assign", "set.pem", "--interface", "up1"]).bad(&["is on far-up1, not on up1"]);
+    host.shim6(&["assign", "--remove", "set.pem"]).good();
+
+    let _far = occupied(&host, &first[1..]);
+    let done = host.shim6(&["assign", "set.pem"]).good();
+    for text in ["another host on up1 has", "collision count 1", "DNS"] {
+        assert!(done.err.contains(text), "{text:?} is not in {done:?}");
+    }
+    let there = host.ip("-6 address show");
+    assert!(first.iter().all(|a| !there.contains(&format!("{a}/"))), "{there}");
+    assert!(second.iter().all(|a| there.contains(&format!("{a}/64"))), "{there}");
+    // The file has changed with them, the rest of it has not
+    let json: serde_json::Value =
+        serde_json::from_str(&host.shim6(&["show", "--json", "set.pem"]).good().out).unwrap();
+    assert_eq!(json[0]["collision_count"], 1);
+    assert_eq!(json[0]["can_sign"], true);
+    assert_eq!(json[0]["addresses"][1]["address"], second[1].to_string());
+    assert_eq!(mode(&host.path("set.pem")), 0o600);
+    host.shim6(&["assign", "set.pem"]).good();
+}
+
+#[test]
+fn the_third_collision_is_an_error() {
+    // HC-HBA-12, HC-HBA-13, HC-GEN-11: nothing of a set stays
+    let host = Host::new();
+    host.two_uplinks();
+    host.shim6(&["generate", "--output", "set.pem"]).good();
+    let all = generations(&host.path("set.pem"));
+    let taken: Vec<Ipv6Addr> = all.iter().map(|set| set[1]).collect();
+    let _far = occupied(&host, &taken);
+    let done = host.shim6(&["assign", "set.pem"]).bad(&["three sets in a row", "shim6 address generate"]);
+    assert!(taken.iter().all(|a| done.err.contains(&a.to_string())), "{done:?}");
+    let there = host.ip("-6 address show");
+    assert!(all.iter().flatten().all(|a| !there.contains(&a.to_string())), "{there}");
+    // Asked for from the start
+    let made = host.shim6(&["generate", "--collision-count", "2", "--output", "last.pem"]).good();
+    let identity = shim6::identity::read(&host.path("last.pem")).unwrap();
+    assert_eq!((identity.collision_count(), identity.members().collect::<Vec<_>>()), (2, made.addresses()));
+    assert_eq!(host.shim6(&["generate", "--collision-count", "3", "--output", "x"]).code, 2);
 }

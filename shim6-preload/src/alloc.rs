@@ -50,16 +50,19 @@ impl Heap {
 // SAFETY: hands everything to dlmalloc, whose contract is that of this trait.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY (all four): by the contract of the trait.
+        // SAFETY: by the contract of the trait.
         self.with(|heap| unsafe { heap.malloc(layout.size(), layout.align()) })
     }
     unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
+        // SAFETY: by the contract of the trait.
         self.with(|heap| unsafe { heap.free(p, layout.size(), layout.align()) });
     }
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: by the contract of the trait.
         self.with(|heap| unsafe { heap.calloc(layout.size(), layout.align()) })
     }
     unsafe fn realloc(&self, p: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: by the contract of the trait.
         self.with(|heap| unsafe { heap.realloc(p, layout.size(), layout.align(), size) })
     }
 }

@@ -8,7 +8,7 @@
 mod alloc;
 
 use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec};
-use shim6::socket::{ops, real};
+use shim6::socket::{leave, ops, real};
 
 /// Hooks that ask the socket layer, and make the plain call with the same arguments where it bypasses.
 macro_rules! asked {
@@ -172,4 +172,12 @@ pub unsafe extern "C-unwind" fn __read_chk(
         }
         read(fd, buf, len)
     }
+}
+
+/// `pthread_exit(3)`: a program that ends its main thread by it ends with its last thread, not with the engine's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn pthread_exit(value: *mut c_void) -> ! {
+    leave::thread_exits();
+    // SAFETY: the application's argument.
+    unsafe { real::pthread_exit(value) }
 }

@@ -43,7 +43,7 @@ fn both(source: &str) {
             Some(library) => command.env("LD_PRELOAD", library),
             None => command.env_remove("LD_PRELOAD"),
         };
-        let text = run(&mut command);
+        let text = run(command.env("SHIM6_TEST_LIBRARY", library()));
         println!("{source}, preload {preload:?}:\n{text}");
         assert!(text.lines().any(|l| l.starts_with("ok ")), "{text}");
         assert!(!text.contains("FAILED"), "{text}");
@@ -53,6 +53,26 @@ fn both(source: &str) {
 #[test]
 fn transparency() {
     both("transparency.c");
+}
+
+#[test]
+fn families() {
+    both("families.c");
+}
+
+#[test]
+fn processes() {
+    both("processes.c");
+}
+
+#[test]
+fn pitfalls() {
+    both("pitfalls.c");
+}
+
+#[test]
+fn threads() {
+    both("threads.c");
 }
 
 #[test]
@@ -113,6 +133,7 @@ fn exported_symbols() {
         "getpeername",
         "getsockname",
         "getsockopt",
+        "pthread_exit",
         "read",
         "readv",
         "recv",

@@ -9,6 +9,7 @@
 //! | [`trace`] | what a program saw: silences and losses |
 //! | [`scenario`] | one failure with one program, from the warm-up to the verdict |
 //! | [`demo`] | all of them, and the table |
+//! | [`transparency`] | programs that others wrote, alone and under the shim, with the same results |
 //!
 //! Nothing outlives the process: the namespaces have no names, only this process holds them, and every program gets
 //! SIGKILL when its namespace's thread ends (also on panic, Ctrl-C and SIGKILL).
@@ -23,6 +24,7 @@ pub mod programs;
 pub mod scenario;
 pub mod topology;
 pub mod trace;
+pub mod transparency;
 
 use std::fmt;
 use std::io;

@@ -66,7 +66,7 @@ fn argv<const N: usize>(words: [&str; N]) -> Vec<String> {
 }
 
 /// The Python of the system; another one that comes first in PATH may be a shell script around a Python.
-fn python() -> &'static str {
+pub fn python() -> &'static str {
     if Path::new("/usr/bin/python3").exists() { "/usr/bin/python3" } else { "python3" }
 }
 

@@ -153,7 +153,7 @@ pub struct shim_feedback {
 }
 
 fn flags(l: &LocatorInfo) -> u8 {
-    u8::from(l.hba) * SHIM_LOC_HBA | u8::from(l.cga) * SHIM_LOC_CGA
+    (u8::from(l.hba) * SHIM_LOC_HBA) | (u8::from(l.cga) * SHIM_LOC_CGA)
 }
 
 impl shim_locator_d08 {

@@ -58,7 +58,7 @@ impl SigningKey {
     ///
     /// [`KeyError::Bits`].
     pub fn generate(bits: usize, rng: &mut dyn Rng) -> Result<SigningKey, KeyError> {
-        if !(MIN_KEY_BITS..=MAX_KEY_BITS).contains(&bits) || bits % 8 != 0 {
+        if !(MIN_KEY_BITS..=MAX_KEY_BITS).contains(&bits) || !bits.is_multiple_of(8) {
             return Err(KeyError::Bits(bits));
         }
         let key = RsaPrivateKey::new(&mut Draws(rng), bits).map_err(|_| KeyError::Bits(bits))?;
@@ -93,8 +93,8 @@ impl SigningKey {
         self.key.n().bits_vartime() as usize
     }
 
-    /// The private key as PEM block `PRIVATE KEY` (PKCS#8), for its file only.
-    pub(crate) fn to_pem(&self) -> Option<Zeroizing<String>> {
+    /// The private key as PEM block `PRIVATE KEY` (PKCS#8), for a file that is closed to others and nothing else.
+    pub fn to_pem(&self) -> Option<Zeroizing<String>> {
         self.key.to_pkcs8_pem(LineEnding::LF).ok()
     }
 

@@ -28,7 +28,7 @@ pub use key::{DEFAULT_KEY_BITS, KeyError, SigningKey};
 pub use mac::{MAC_LEN, ct_eq, mac};
 pub use pds::{EXT_MULTI_PREFIX, MAX_PDS, MultiPrefix, NoMultiPrefix, Pds, PdsError};
 pub use search::{Search, modifier_at};
-pub use signature::{MAX_KEY_BITS, MIN_KEY_BITS, SignatureError, signed_octets, verify_signature};
+pub use signature::{MAX_KEY_BITS, MIN_KEY_BITS, SignatureError, rsa_bits, signed_octets, verify_signature};
 pub use verify::{VerifyError, sec_of, verify_cga, verify_hba};
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ pub fn verify_signature(
 /// Whether a SubjectPublicKeyInfo is an RSA key that may sign locators; returns the RSAPublicKey inside.
 pub(super) fn check_key(spki: &[u8]) -> Result<&[u8], SignatureError> {
     let (modulus, exponent, key) = rsa_parts(spki).ok_or(SignatureError::NotRsa)?;
-    let bits = modulus.first().map_or(0, |b| 8 * modulus.len() - b.leading_zeros() as usize);
+    let bits = bits_of(modulus);
     if !(MIN_KEY_BITS..=MAX_KEY_BITS).contains(&bits) {
         return Err(SignatureError::KeyBits(bits));
     }
@@ -82,6 +82,15 @@ pub(super) fn check_key(spki: &[u8]) -> Result<&[u8], SignatureError> {
         return Err(SignatureError::Exponent);
     }
     Ok(key)
+}
+
+/// Bits of the modulus of a SubjectPublicKeyInfo, if that is an RSA key.
+pub fn rsa_bits(spki: &[u8]) -> Option<usize> {
+    rsa_parts(spki).map(|(modulus, _, _)| bits_of(modulus))
+}
+
+fn bits_of(modulus: &[u8]) -> usize {
+    modulus.first().map_or(0, |b| 8 * modulus.len() - b.leading_zeros() as usize)
 }
 
 /// Modulus, exponent (both without leading zeros) and the RSAPublicKey around them.

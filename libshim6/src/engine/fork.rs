@@ -139,7 +139,10 @@ impl Engine {
     pub fn wake_of(&self, ulids: UlidPair, fii: Fii) -> Wake {
         let Some(ctx) = self.serving_instance(ulids, fii).and_then(|id| self.table.get(id)) else {
             // Bounded by poll_timeout: the entry's end brings poll_changed
-            return if self.negative.holds(ulids) { Wake::default() } else { self.trigger.wake(ulids) };
+            // No context is ever made to an address of this host
+            let ours = self.local.iter().any(|l| l.addr == ulids.peer);
+            let never = ours || self.negative.holds(ulids);
+            return if never { Wake::default() } else { self.trigger.wake(ulids) };
         };
         if !ctx.established() {
             return Wake::default();

@@ -67,7 +67,7 @@ pub fn to_text(identity: &Identity) -> String {
 /// The contents of a parameter file. With [`KeyPlace::Inside`] the private key is among them: the file must be closed to
 /// others.
 pub fn to_file(identity: &Identity, place: &KeyPlace) -> Zeroizing<String> {
-    let key = if *place == KeyPlace::Inside { identity.key().and_then(SigningKey::to_pem) } else { None };
+    let key = if *place == KeyPlace::Inside { identity.key().and_then(|k| k.to_pem()) } else { None };
     let text = match (&key, place) {
         (Some(_), _) => {
             with_head(identity, "The private key at the end is SECRET: keep this file to yourself.", None)
@@ -85,11 +85,6 @@ pub fn to_file(identity: &Identity, place: &KeyPlace) -> Zeroizing<String> {
     out.push_str(&text);
     out.push_str(key);
     out
-}
-
-/// The private key alone, as the contents of the file that [`KeyPlace::Beside`] names. `None` if there is none.
-pub fn key_of(identity: &Identity) -> Option<Zeroizing<String>> {
-    identity.key().and_then(SigningKey::to_pem)
 }
 
 fn with_head(identity: &Identity, secret: &str, key_file: Option<&str>) -> String {

@@ -32,7 +32,7 @@ mod load;
 mod tests;
 
 pub use file::{
-    FileError, KeyPlace, LABEL, MAX_FILE, from_text, key_of, parameters, parse, private_key, to_file, to_text,
+    FileError, KeyPlace, LABEL, MAX_FILE, from_text, parameters, parse, private_key, to_file, to_text,
 };
 pub use load::{
     EXTENSION, LoadProblem, SYSTEM_DIR, load_all, load_files, read, read_contents, read_key, read_placed,
@@ -166,8 +166,14 @@ impl Identity {
         Ok(Identity { members: members.collect::<Result<_, _>>()?, ..self.clone() })
     }
 
-    pub(crate) fn key(&self) -> Option<&SigningKey> {
-        self.key.as_deref()
+    /// The private key, if it is known.
+    pub fn key(&self) -> Option<&Arc<SigningKey>> {
+        self.key.as_ref()
+    }
+
+    /// Collisions that its addresses were made anew after: 0 to 2.
+    pub fn collision_count(&self) -> u8 {
+        self.members.first().map_or(0, |(_, pds)| pds.collision_count())
     }
 
     /// What its addresses prove.

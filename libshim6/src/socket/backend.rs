@@ -2,7 +2,7 @@
 
 use super::host::Sockets;
 use super::state::{self, ForkLock};
-use super::{detach, guard, registry, table};
+use super::{detach, guard, leave, registry, table};
 use crate::addr::{FlowId, LocatorPair, UlidPair};
 use crate::config::Config;
 use crate::driver::Handle;
@@ -82,6 +82,9 @@ pub struct Running {
     pub prefer_identity_source: bool,
 }
 
+/// The name of the threads of the shim.
+pub(super) const THREAD: &str = "shim6";
+
 static RUNNING: AtomicPtr<Running> = AtomicPtr::new(ptr::null_mut());
 /// Do not try (again): it could not start, or is not wanted.
 static OFF: AtomicBool = AtomicBool::new(false);
@@ -110,17 +113,29 @@ pub fn ensure() -> Option<&'static Running> {
         return Some(running);
     }
     watch_forks();
-    match without_signals(start) {
-        Ok(running) => {
+    match aside(start).flatten() {
+        Some(running) => {
             install(running);
+            leave::engine_started();
             current()
         }
-        Err((config, why)) => {
+        None => {
             OFF.store(true, Release);
-            warn(&config, &format!("Shim6 is off in this process: {why}"));
             None
         }
     }
+}
+
+/// Run `f` in a thread of our own and wait for it: the application's thread may have a stack of few pages. `None` if
+/// there can be no thread, or if `f` panics.
+#[allow(clippy::disallowed_types)] // A thread to wait for, no engine.
+fn aside<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let work = || {
+        guard::mark_own_thread();
+        f()
+    };
+    let thread = std::thread::Builder::new().name(THREAD.into()).stack_size(1 << 20);
+    without_signals(|| thread.spawn(work)).ok()?.join().ok()
 }
 
 /// Make `running` the engine of this process.
@@ -128,8 +143,18 @@ pub(super) fn install(running: Running) {
     RUNNING.store(Box::into_raw(Box::new(running)), Release);
 }
 
+/// Start the engine, or say in the log why it does not run.
+fn start() -> Option<Running> {
+    let tried = try_start();
+    if let Err((config, why)) = &tried {
+        let message = format!("Shim6 is off in this process: {why}");
+        crate::driver::log::with_log(config, || tracing::warn!("{message}"));
+    }
+    tried.ok()
+}
+
 /// Start the engine with the configuration of this process; on failure the reason, and the configuration for the log.
-fn start() -> Result<Running, (Box<Config>, String)> {
+fn try_start() -> Result<Running, (Box<Config>, String)> {
     let config = match Config::load() {
         Ok(config) => config,
         Err(e) => {
@@ -152,12 +177,7 @@ pub fn now() -> Time {
     crate::driver::clock::now()
 }
 
-/// One line in the log, if there is one. Signals are blocked meanwhile: the log may be a pipe that nobody reads.
-fn warn(config: &Config, message: &str) {
-    without_signals(|| crate::driver::log::with_log(config, || tracing::warn!("{message}")));
-}
-
-fn without_signals<T>(f: impl FnOnce() -> T) -> T {
+pub(super) fn without_signals<T>(f: impl FnOnce() -> T) -> T {
     // SAFETY: all zero is a valid signal set, and all three pointers are to locals.
     let old = unsafe {
         let (mut all, mut old): (libc::sigset_t, libc::sigset_t) = (std::mem::zeroed(), std::mem::zeroed());
@@ -201,6 +221,7 @@ unsafe extern "C" fn after_fork_in_child() {
         detach::after_fork();
         state::after_fork();
     }
+    leave::after_fork();
     table::own_again();
     guard::unmask_fork();
 }

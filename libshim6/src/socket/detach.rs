@@ -110,8 +110,11 @@ fn detach(socket: &Pinned) -> bool {
     }
     let port = socket.local_port.load(Relaxed) as u16;
     if sys::local_name(fd).is_some_and(|n| n.port() == 0) {
-        // A port that the kernel chose (an inherited socket) is free again: take it back.
-        let _ = sys::bind(fd, &SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0));
+        // A port that the kernel chose is free again: take it back. A connected socket may have shared its number with
+        // others, hence the second try; what is re-injected goes to ::1.
+        let _ = [Ipv6Addr::UNSPECIFIED, Ipv6Addr::LOCALHOST]
+            .iter()
+            .any(|addr| sys::bind(fd, &SocketAddrV6::new(*addr, port, 0, 0)).is_ok());
     }
     registry::set_port(socket.record(), port);
     true

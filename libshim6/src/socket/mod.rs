@@ -16,6 +16,7 @@ mod cmsg;
 mod detach;
 pub mod guard;
 pub mod host;
+pub mod leave;
 pub mod ops;
 mod peers;
 mod ports;

@@ -76,8 +76,8 @@ fn parse(range: &str, reserved: &str) -> Range {
     Range { low, high, reserved: reserved.split(',').filter_map(interval).collect() }
 }
 
-/// Have the kernel choose `source` for datagrams to `to` by preferring public addresses, and bind a port. That keeps
-/// the socket's address open, so that it can survive the loss of `source`. `false`, with nothing changed: the
+/// Have the kernel choose `source` for datagrams to `to` by preferring public addresses. That keeps the socket's
+/// address open, so that it can survive the loss of `source`. `false`, with nothing changed: the
 /// preference is not enough, or the application has one of its own.
 pub fn prefer(fd: c_int, to: &SocketAddrV6, source: Ipv6Addr) -> bool {
     /// IPV6_PREFER_SRC_PUBLIC (RFC 5014).
@@ -88,7 +88,7 @@ pub fn prefer(fd: c_int, to: &SocketAddrV6, source: Ipv6Addr) -> bool {
     {
         return false;
     }
-    if super::ops::kernel_source(fd, to) == Some(source) && bind_explicitly(fd, Ipv6Addr::UNSPECIFIED) {
+    if super::ops::kernel_source(fd, to) == Some(source) {
         return true;
     }
     drop_preference(fd);

@@ -105,3 +105,19 @@ pub unsafe fn fcntl(fd: c_int, cmd: c_int, arg: *mut c_void) -> c_int {
         f(fd, cmd, arg)
     }
 }
+
+/// `pthread_exit`, which does not return.
+pub unsafe fn pthread_exit(value: *mut c_void) -> ! {
+    static CACHE: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+    let f = lookup(&CACHE, c"pthread_exit");
+    if !f.is_null() {
+        // SAFETY: that is its signature.
+        unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C-unwind" fn(*mut c_void) -> !>(f)(value) }
+    }
+    // No libc is without it.
+    // SAFETY: no memory involved; ends this thread alone.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+    loop {
+        std::hint::spin_loop();
+    }
+}

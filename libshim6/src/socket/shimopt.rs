@@ -93,21 +93,23 @@ pub unsafe fn get(
     }
     let Some(state) = slow(|| state(&socket, fd)) else { return Err(Bypass) };
     let abi = abi(level);
-    // SAFETY (all below): `room` octets are writable at `value`.
     match (name, state) {
         (SHIM_ASSOCIATED, State::U) if abi == Abi::R6316 => {
             // Both answers that the RFC asks for: the error, and the value 2.
             if room as usize >= size_of::<c_int>() {
+                // SAFETY: `room` octets are writable at `value`, and `len` is valid, by the contract above.
                 unsafe { put(value, len, room, &2i32.to_ne_bytes()) };
             }
             fail(libc::EOPNOTSUPP)
         }
         (SHIM_ASSOCIATED, state) => {
             let associated = c_int::from(matches!(state, State::C(_)));
+            // SAFETY: `room` octets are writable at `value`, and `len` is valid, by the contract above.
             unsafe { put(value, len, room, &associated.to_ne_bytes()) };
             Ok(0)
         }
         (SHIM_DONTSHIM, _) => {
+            // SAFETY: `room` octets are writable at `value`, and `len` is valid, by the contract above.
             unsafe { put(value, len, room, &c_int::from(socket.has(flag::DONT_SHIM)).to_ne_bytes()) };
             Ok(0)
         }
@@ -121,11 +123,13 @@ pub unsafe fn get(
                 return match abi {
                     Abi::R6316 => fail(crate::capi::types::ETOOMANYLOCATORS),
                     Abi::D08 => {
+                        // SAFETY: `room` octets are writable at `value`, and `len` is valid, by the contract above.
                         unsafe { *len = octets.len() as socklen_t };
                         fail(libc::EINVAL)
                     }
                 };
             }
+            // SAFETY: `room` octets are writable at `value`, and `len` is valid, by the contract above.
             unsafe { put(value, len, room, &octets) };
             Ok(0)
         }

@@ -270,9 +270,9 @@ impl Socket {
 
 /// All records that have a descriptor.
 pub fn all() -> impl Iterator<Item = &'static Socket> {
-    // SAFETY (both): records are never freed.
-    let first = unsafe { ALL.load(Acquire).as_ref() };
-    std::iter::successors(first, |s| unsafe { s.next.load(Acquire).as_ref() }).filter(|s| s.is_open())
+    // SAFETY: records are never freed.
+    let record = |p: &AtomicPtr<Socket>| unsafe { p.load(Acquire).as_ref::<'static>() };
+    std::iter::successors(record(&ALL), move |s| record(&s.next)).filter(|s| s.is_open())
 }
 
 /// In a forked child: see [`Socket::after_fork`].

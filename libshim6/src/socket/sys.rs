@@ -20,13 +20,51 @@ pub fn from_raw(a: &sockaddr_in6) -> SocketAddrV6 {
     SocketAddrV6::new(ip, u16::from_be(a.sin6_port), u32::from_be(a.sin6_flowinfo), a.sin6_scope_id)
 }
 
+/// May an application's pointer be one? Not in the first page, nor in the kernel's half. Where the answer is no, the
+/// plain call gives EFAULT, which the shim leaves to it.
+#[inline]
+pub fn plausible<T>(p: *const T) -> bool {
+    p as isize >= 4096
+}
+
+/// Can `len` octets at `p` be read? One system call; a kernel before 5.14 cannot tell and says yes.
+pub fn can_read<T>(p: *const T, len: usize) -> bool {
+    const MADV_POPULATE_READ: c_int = 22;
+    const PAGE: usize = 4096;
+    if !plausible(p) {
+        return false;
+    }
+    let first = p as usize & !(PAGE - 1);
+    let Some(end) = (p as usize).checked_add(len.max(1)) else { return false };
+    let saved = super::guard::errno();
+    // SAFETY: maps pages that are there in any case, and touches no memory.
+    let r = unsafe { libc::syscall(libc::SYS_madvise, first, end - first, MADV_POPULATE_READ) };
+    let error = super::guard::errno();
+    super::guard::set_errno(saved);
+    r == 0 || !matches!(error, libc::EFAULT | libc::ENOMEM)
+}
+
+/// The address family that an application passed in the kind of call that may take its time; `None` if the kernel is
+/// going to refuse the address.
+pub fn family(addr: *const libc::sockaddr, len: socklen_t) -> Option<c_int> {
+    let sane = (size_of::<libc::sa_family_t>()..=MAX_NAME).contains(&(len as usize));
+    if !sane || !can_read(addr, len as usize) {
+        return None;
+    }
+    // SAFETY: readable, as the kernel says.
+    Some(c_int::from(unsafe { (&raw const (*addr).sa_family).read_unaligned() }))
+}
+
+/// Octets of the longest address that the kernel takes (sockaddr_storage).
+const MAX_NAME: usize = 128;
+
 /// The IPv6 address and port that an application passed; `None` if it is no whole `sockaddr_in6`.
 ///
 /// # Safety
-/// `addr` is null or readable for `len` octets.
+/// `addr` is readable for `len` octets, or a pointer that is not [`plausible`].
 pub unsafe fn read_v6(addr: *const libc::sockaddr, len: socklen_t) -> Option<SocketAddrV6> {
     // 24: RFC 2133 knew no scope identifier, and the kernel still takes that length.
-    if addr.is_null() || (len as usize) < 24 {
+    if !plausible(addr) || !(24..=MAX_NAME).contains(&(len as usize)) {
         return None;
     }
     let mut raw = sockaddr_in6 {

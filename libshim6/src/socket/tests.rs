@@ -156,7 +156,7 @@ impl Sock {
         sys::local_name(self.0).unwrap().port()
     }
     fn send(&self, data: &[u8]) -> Result<usize, i32> {
-        // SAFETY (here and below): the buffers outlive the calls.
+        // SAFETY: the buffers outlive the calls.
         result(unsafe {
             ops::send(self.0, data.as_ptr().cast(), data.len(), 0)
                 .unwrap_or_else(|_| real::send(self.0, data.as_ptr().cast(), data.len(), 0))
@@ -165,6 +165,7 @@ impl Sock {
     fn send_to(&self, data: &[u8], to: SocketAddrV6) -> Result<usize, i32> {
         let (raw, len) = (sys::to_raw(&to), size_of::<libc::sockaddr_in6>() as socklen_t);
         let (p, addr) = (data.as_ptr().cast(), (&raw const raw).cast());
+        // SAFETY: the buffers outlive the calls.
         result(unsafe {
             ops::sendto(self.0, p, data.len(), 0, addr, len)
                 .unwrap_or_else(|_| real::sendto(self.0, p, data.len(), 0, addr, len))
@@ -175,6 +176,7 @@ impl Sock {
         let mut raw = sys::to_raw(&at("::", 0));
         let mut len = size_of_val(&raw) as socklen_t;
         let (p, addr) = (b.as_mut_ptr().cast::<c_void>(), (&raw mut raw).cast());
+        // SAFETY: the buffers outlive the calls.
         let n = result(unsafe {
             ops::recvfrom(self.0, p, b.len(), 0, addr, &raw mut len)
                 .unwrap_or_else(|_| real::recvfrom(self.0, p, b.len(), 0, addr, &raw mut len))
@@ -192,6 +194,7 @@ impl Sock {
         let mut raw = [sys::to_raw(&at("::", 0)); 2];
         let mut len = size_of::<libc::sockaddr_in6>() as socklen_t;
         let (a, b) = ((&raw mut raw[0]).cast(), (&raw mut raw[1]).cast());
+        // SAFETY: the buffers outlive the calls.
         unsafe {
             let r = ops::getsockname(self.0, a, &raw mut len)
                 .unwrap_or_else(|_| real::getsockname(self.0, a, &raw mut len));
@@ -205,6 +208,7 @@ impl Sock {
     fn shim(&self, level: c_int, name: c_int, room: usize) -> Result<Vec<u8>, i32> {
         let mut b = vec![0u8; room];
         let mut len = room as socklen_t;
+        // SAFETY: the buffers outlive the calls.
         let r = unsafe { ops::getsockopt(self.0, level, name, b.as_mut_ptr().cast(), &raw mut len) }.unwrap();
         b.truncate(len as usize);
         result(r as isize).map(|_| b)

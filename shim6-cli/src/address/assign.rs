@@ -1,12 +1,13 @@
 //! `shim6 address assign`.
 
+use super::store::replace;
 use super::{Prefix, index_of, links, name_of};
 use clap::Args;
 use shim6::addr::is_servable;
 use shim6::driver::netlink::{
     AddOptions, Address, Link, OnLinkPrefix, add_address, del_address, list_addresses, on_link_prefixes,
 };
-use shim6::identity::{Identity, read};
+use shim6::identity::{Identity, read_placed};
 use std::io::ErrorKind;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
@@ -36,21 +37,55 @@ pub(super) struct AssignArgs {
 }
 
 pub(super) fn run(args: &AssignArgs) -> Result<ExitCode, String> {
-    let identity = read(&args.file).map_err(|e| e.to_string())?;
+    let (mut identity, place) = read_placed(&args.file).map_err(|e| e.to_string())?;
     let links = links()?;
     let wanted = args.interface.as_deref().map(|name| index_of(&links, name)).transpose()?;
-    let present = addresses()?;
     if args.remove {
-        return remove(&identity, wanted, &present, &links);
+        return remove(&identity, wanted, &addresses()?, &links);
     }
+    loop {
+        let outcome = assign(&identity, wanted, args.no_dad, &links)?;
+        if outcome != Outcome::Collided {
+            return Ok(if outcome == Outcome::Done { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        // A set is replaced as a whole (HC-HBA-13)
+        withdraw(&identity)?;
+        identity = identity.after_collision().map_err(|e| {
+            format!("{e}; taken away what was put. Make a new set with `shim6 address generate`, and look who answers for all addresses")
+        })?;
+        replace(&args.file, &identity, &place)?;
+        eprintln!(
+            "shim6: all addresses made anew with collision count {}; {} is changed, so change what names the old ones \
+             (DNS)",
+            identity.collision_count(),
+            args.file.display()
+        );
+    }
+}
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    /// Some addresses are not usable.
+    Failed,
+    /// Another host has one of them.
+    Collided,
+}
+
+fn assign(identity: &Identity, wanted: Option<u32>, no_dad: bool, links: &[Link]) -> Result<Outcome, String> {
+    let present = addresses()?;
     let prefixes =
         on_link_prefixes().map_err(|e| format!("cannot list the prefixes of the interfaces: {e}"))?;
+    let collided = |a: &&Address| identity.contains(&a.addr) && a.flags.dadfailed();
+    if let Some(a) = present.iter().find(collided) {
+        eprintln!("shim6: another host on {} has {}", name_of(links, a.ifindex), a.addr);
+        return Ok(Outcome::Collided);
+    }
     let mut failed = false;
     let mut added: Vec<(u32, Ipv6Addr)> = Vec::new();
     let mut used: Vec<(u32, Prefix)> = Vec::new();
     for addr in identity.members() {
-        match put(addr, wanted, args.no_dad, &present, &prefixes, &links) {
+        match put(addr, wanted, no_dad, &present, &prefixes, links) {
             Ok((ifindex, new)) => {
                 used.push((ifindex, Prefix::of(&addr)));
                 added.extend(new.then_some((ifindex, addr)));
@@ -61,13 +96,17 @@ pub(super) fn run(args: &AssignArgs) -> Result<ExitCode, String> {
             }
         }
     }
-    if !args.no_dad {
-        failed |= !wait_for_dad(&added, &links)?;
+    if !no_dad {
+        match wait_for_dad(&added, links)? {
+            Outcome::Done => {}
+            Outcome::Failed => failed = true,
+            Outcome::Collided => return Ok(Outcome::Collided),
+        }
     }
     for (ifindex, prefix) in used {
-        note_others(&identity, ifindex, prefix, &links)?;
+        note_others(identity, ifindex, prefix, links)?;
     }
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if failed { Outcome::Failed } else { Outcome::Done })
 }
 
 /// Put a member on its interface; returns the interface and whether the address is new there.
@@ -81,12 +120,6 @@ fn put(
 ) -> Result<(u32, bool), String> {
     if let Some(there) = present.iter().find(|a| a.addr == addr) {
         let name = name_of(links, there.ifindex);
-        if there.flags.dadfailed() {
-            return Err(format!(
-                "{addr} is on {name}, but another host on that link has it too; take the set away with --remove and \
-                 make a new one with `shim6 address generate`"
-            ));
-        }
         return match wanted {
             Some(ifindex) if ifindex != there.ifindex => Err(format!(
                 "{addr} is on {name}, not on {}; take it away first with --remove",
@@ -120,9 +153,8 @@ fn put(
     Ok((ifindex, true))
 }
 
-/// Wait until the new addresses can be used; `false` if some cannot. A collision takes all of them away again, since a
-/// set is to be replaced as a whole (HC-HBA-13).
-fn wait_for_dad(added: &[(u32, Ipv6Addr)], links: &[Link]) -> Result<bool, String> {
+/// Wait until the new addresses can be used, or another host is found to have one.
+fn wait_for_dad(added: &[(u32, Ipv6Addr)], links: &[Link]) -> Result<Outcome, String> {
     let mut left: Vec<(u32, Ipv6Addr)> = added.to_vec();
     for step in 0..DAD_WAIT.as_millis() / DAD_STEP.as_millis() {
         // A link that was just set up gets carrier some time later
@@ -147,17 +179,11 @@ fn wait_for_dad(added: &[(u32, Ipv6Addr)], links: &[Link]) -> Result<bool, Strin
             for (ifindex, addr) in duplicates {
                 eprintln!("shim6: another host on {} has {addr}", name_of(links, *ifindex));
             }
-            for (ifindex, addr) in added {
-                if let Err(e) = del_address(*ifindex, *addr, 64) {
-                    eprintln!("shim6: {e}");
-                }
-            }
-            eprintln!("shim6: taken away what was put; make a new set with `shim6 address generate`");
-            return Ok(false);
+            return Ok(Outcome::Collided);
         }
         left.retain(|k| state(k).is_some_and(|a| !a.flags.usable()));
         if left.is_empty() {
-            return Ok(true);
+            return Ok(Outcome::Done);
         }
         wait(DAD_STEP);
     }
@@ -168,7 +194,18 @@ fn wait_for_dad(added: &[(u32, Ipv6Addr)], links: &[Link]) -> Result<bool, Strin
             DAD_WAIT.as_secs()
         );
     }
-    Ok(false)
+    Ok(Outcome::Failed)
+}
+
+/// Take the members away from wherever they are.
+fn withdraw(identity: &Identity) -> Result<(), String> {
+    for a in addresses()?.iter().filter(|a| identity.contains(&a.addr)) {
+        match del_address(a.ifindex, a.addr, a.prefix_len) {
+            Err(e) if e.kind() != ErrorKind::AddrNotAvailable => return Err(e.to_string()),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The tool, unlike the engine, may sleep.

@@ -4,8 +4,9 @@ use super::{Prefix, links, name_of};
 use clap::Args;
 use comfy_table::{Table, presets};
 use serde_json::json;
+use shim6::crypto::rsa_bits;
 use shim6::driver::netlink::{Address, Link, list_addresses};
-use shim6::identity::{Identity, SYSTEM_DIR, load_files, read, user_dir};
+use shim6::identity::{Identity, IdentityKind, SYSTEM_DIR, load_files, read, user_dir};
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -86,11 +87,32 @@ fn as_json(file: &Path, identity: &Identity, addresses: &[Address], links: &[Lin
         })
         .collect();
     let kind = identity.kind().to_string();
-    json!({ "file": file, "type": kind, "sec": identity.sec(), "addresses": members })
+    json!({
+        "file": file,
+        "type": kind,
+        "sec": identity.sec(),
+        "collision_count": identity.collision_count(),
+        "key_bits": key_bits(identity),
+        "can_sign": identity.can_sign(),
+        "addresses": members,
+    })
+}
+
+/// Length of the RSA key that the addresses are made with, if they are with one.
+fn key_bits(identity: &Identity) -> Option<usize> {
+    let pds = identity.members().next().and_then(|a| identity.parameters(&a))?;
+    if identity.kind() == IdentityKind::Hba { None } else { rsa_bits(pds.key_der()) }
+}
+
+/// What there is to say about the key.
+fn key_note(identity: &Identity) -> String {
+    let Some(bits) = key_bits(identity) else { return String::new() };
+    let signs = if identity.can_sign() { "" } else { " whose private part is not here" };
+    format!(", RSA key of {bits} bits{signs}")
 }
 
 fn print_set(file: &Path, identity: &Identity, addresses: &[Address], links: &[Link]) {
-    println!("{} ({}, Sec {})", file.display(), identity.kind(), identity.sec());
+    println!("{} ({}, Sec {}{})", file.display(), identity.kind(), identity.sec(), key_note(identity));
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(["ADDRESS", "PREFIX", "INTERFACE", "STATE"]);

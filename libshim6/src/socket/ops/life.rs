@@ -1,13 +1,12 @@
 //! Birth, binding, connecting, duplication and death of sockets.
 
-use super::super::guard::{self, errno, set_errno, slow};
+use super::super::guard::{self, errno, slow};
 use super::super::state::{Mode, Socket, flag};
 use super::super::table::{self, Pinned};
 use super::super::{Bypass, Outcome, backend, detach, ports, real, registry, sys};
 use super::{cell_of, engine, unconnected};
 use crate::addr::is_servable;
-use crate::driver::is_own_fd;
-use libc::{c_int, c_uint, c_void, sockaddr, socklen_t};
+use libc::{c_int, sockaddr, socklen_t};
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::atomic::Ordering::*;
 
@@ -80,7 +79,10 @@ pub(in super::super) fn adopt_any(fd: c_int) -> Option<Pinned> {
 /// # Safety
 /// As the libc function.
 pub unsafe fn bind(fd: c_int, addr: *const sockaddr, len: socklen_t) -> Outcome<c_int> {
-    // SAFETY: the application's arguments.
+    if sys::family(addr, len) != Some(libc::AF_INET6) {
+        return Err(Bypass);
+    }
+    // SAFETY: readable, as the kernel says.
     let Some(to) = (unsafe { sys::read_v6(addr, len) }) else { return Err(Bypass) };
     let Some(socket) = adopt(fd).filter(|s| s.has(flag::ELIGIBLE)) else { return Err(Bypass) };
     // SAFETY: as above.
@@ -107,16 +109,12 @@ pub unsafe fn bind(fd: c_int, addr: *const sockaddr, len: socklen_t) -> Outcome<
 /// # Safety
 /// As the libc function.
 pub unsafe fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> Outcome<c_int> {
-    // SAFETY: the application's arguments.
-    let family = match addr.is_null() || (len as usize) < size_of::<libc::sa_family_t>() {
-        true => return Err(Bypass),
-        false => c_int::from(unsafe { (*addr).sa_family }),
-    };
+    let Some(family) = sys::family(addr, len) else { return Err(Bypass) };
     if family != libc::AF_INET6 && table::peek(fd).is_none() {
         return Err(Bypass);
     }
     let Some(socket) = adopt(fd).filter(|s| s.has(flag::ELIGIBLE)) else { return Err(Bypass) };
-    // SAFETY: as above.
+    // SAFETY: readable, as the kernel says.
     let to = unsafe { sys::read_v6(addr, len) };
     if let Some(to) = to.filter(|to| is_servable(to.ip()) && to.port() != 0) {
         slow(|| prepare(&socket, fd, &to));
@@ -137,7 +135,8 @@ pub unsafe fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> Outco
     Ok(r)
 }
 
-/// Before the connect of an eligible socket: the engine, and a port that outlives a disconnect.
+/// Before the connect of an eligible socket: the engine, and a source with an identity. The port stays the kernel's to
+/// choose, because an explicit one would outlive a disconnect by the application.
 fn prepare(socket: &Pinned, fd: c_int, to: &SocketAddrV6) {
     socket.set(flag::TRIED, true);
     let Some(engine) = backend::ensure() else { return };
@@ -149,15 +148,11 @@ fn prepare(socket: &Pinned, fd: c_int, to: &SocketAddrV6) {
         false => None,
     };
     if let Some(source) = better {
-        if ports::prefer(fd, to, source) {
-            socket.set(flag::OUR_PREFERENCE, true);
-            return;
-        }
-        if ports::bind_explicitly(fd, source) {
-            return;
+        match ports::prefer(fd, to, source) {
+            true => socket.set(flag::OUR_PREFERENCE, true),
+            false => drop(ports::bind_explicitly(fd, source)),
         }
     }
-    ports::bind_explicitly(fd, Ipv6Addr::UNSPECIFIED);
 }
 
 /// After a successful connect to a servable peer.
@@ -253,180 +248,6 @@ pub(super) fn have_port(socket: &Pinned, fd: c_int) -> bool {
         super::learn_port(socket, fd);
     }
     socket.local_port.load(Relaxed) != 0
-}
-
-/// Before a descriptor is closed or replaced. `Err`: it is the engine's own and must stay.
-fn before_close(fd: c_int) -> Result<(), Bypass> {
-    if table::peek(fd).is_some() {
-        if table::is_ours() {
-            let forgotten = slow(|| {
-                // The engine thread works on descriptors by number under this lock.
-                let _stable = detach::descriptors_are_stable();
-                if let Some(engine) = engine() {
-                    engine.backend.socket_closing(fd);
-                }
-                table::forget(fd)
-            });
-            if forgotten.is_none() {
-                table::forget(fd);
-            }
-        }
-        return Ok(());
-    }
-    match is_own_fd(fd) && !guard::inside() && table::is_ours() {
-        true => Err(Bypass),
-        false => Ok(()),
-    }
-}
-
-fn bad_descriptor() -> c_int {
-    set_errno(libc::EBADF);
-    -1
-}
-
-/// `close(2)`. Makes the call itself.
-///
-/// # Safety
-/// As the libc function.
-#[inline]
-pub unsafe fn close(fd: c_int) -> c_int {
-    if before_close(fd).is_err() {
-        return bad_descriptor();
-    }
-    // SAFETY: the application's argument.
-    unsafe { real::close(fd) }
-}
-
-/// `fclose(3)`. Makes the call itself.
-///
-/// # Safety
-/// As the libc function.
-pub unsafe fn fclose(file: *mut libc::FILE) -> c_int {
-    if !file.is_null() {
-        let saved = errno();
-        // SAFETY: the application's argument; -1 for a stream without descriptor.
-        let fd = unsafe { libc::fileno(file) };
-        set_errno(saved);
-        if fd >= 0 && table::peek(fd).is_some() && table::is_ours() {
-            table::forget(fd);
-        }
-    }
-    // SAFETY: the application's argument.
-    unsafe { real::fclose(file) }
-}
-
-/// `close_range(2)`, which steps over the engine's own descriptors. Makes the call itself.
-///
-/// # Safety
-/// As the libc function.
-pub unsafe fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
-    /// CLOSE_RANGE_CLOEXEC of <linux/close_range.h>.
-    const CLOEXEC: c_int = 4;
-    // SAFETY (all): plain integers.
-    if flags & CLOEXEC != 0 || first > last || !table::is_ours() {
-        return unsafe { real::close_range(first, last, flags) };
-    }
-    let inside = |fd: c_int| fd as c_uint >= first && fd as c_uint <= last;
-    for fd in table::tracked().filter(|fd| inside(*fd)) {
-        let _ = before_close(fd);
-    }
-    let mut own = own_descriptors();
-    own.retain(|fd| inside(*fd));
-    let mut from = first;
-    let mut result = 0;
-    for fd in own.iter().map(|fd| *fd as c_uint) {
-        if fd > from {
-            result = unsafe { real::close_range(from, fd - 1, flags) };
-        }
-        from = fd + 1;
-    }
-    match from <= last && result == 0 {
-        true => unsafe { real::close_range(from, last, flags) },
-        false => result,
-    }
-}
-
-/// `closefrom(3)`, by way of [`close_range`]. Makes the call itself.
-///
-/// # Safety
-/// As the libc function.
-pub unsafe fn closefrom(low: c_int) {
-    let saved = errno();
-    // SAFETY: plain integers.
-    if unsafe { close_range(low.max(0) as c_uint, c_uint::MAX, 0) } != 0 {
-        // A kernel without close_range.
-        unsafe { real::closefrom(low) };
-    }
-    set_errno(saved);
-}
-
-/// The engine's descriptors in ascending order.
-fn own_descriptors() -> Vec<c_int> {
-    // They lie not above 4096 (`driver::sys`).
-    (0..=4096).filter(|fd| is_own_fd(*fd)).collect()
-}
-
-/// `dup(2)`. Makes the call itself.
-///
-/// # Safety
-/// As the libc function.
-#[inline]
-pub unsafe fn dup(fd: c_int) -> c_int {
-    // SAFETY: the application's argument.
-    let new = unsafe { real::dup(fd) };
-    duplicated(fd, new);
-    new
-}
-
-fn duplicated(old: c_int, new: c_int) {
-    // Most duplicates are of untracked descriptors into untracked numbers.
-    if new >= 0 && (table::peek(old).is_some() || table::peek(new).is_some()) && table::is_ours() {
-        table::duplicate(old, new);
-    }
-}
-
-/// `dup2(2)`. Makes the call itself.
-///
-/// # Safety
-/// As the libc function.
-#[inline]
-pub unsafe fn dup2(old: c_int, new: c_int) -> c_int {
-    if table::peek(new).is_none() && before_close(new).is_err() {
-        return bad_descriptor();
-    }
-    // SAFETY: the application's arguments.
-    let r = unsafe { real::dup2(old, new) };
-    duplicated(old, r);
-    r
-}
-
-/// `dup3(2)`. Makes the call itself.
-///
-/// # Safety
-/// As the libc function.
-#[inline]
-pub unsafe fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
-    if table::peek(new).is_none() && before_close(new).is_err() {
-        return bad_descriptor();
-    }
-    // SAFETY: the application's arguments.
-    let r = unsafe { real::dup3(old, new, flags) };
-    duplicated(old, r);
-    r
-}
-
-/// `fcntl(2)`. Makes the call itself.
-///
-/// # Safety
-/// As the libc function.
-#[inline]
-pub unsafe fn fcntl(fd: c_int, cmd: c_int, arg: *mut c_void) -> c_int {
-    // SAFETY: the application's arguments.
-    let r = unsafe { real::fcntl(fd, cmd, arg) };
-    if cmd == libc::F_DUPFD || cmd == libc::F_DUPFD_CLOEXEC {
-        duplicated(fd, r);
-    }
-    r
 }
 
 /// `shutdown(2)`. Makes the call itself.

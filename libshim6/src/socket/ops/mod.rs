@@ -3,20 +3,25 @@
 //! `Err(Bypass)`: make the plain call with the same arguments. `Ok`: done, `errno` is set where the value is -1.
 //! Functions whose plain call must not be made twice (`connect`, `close`, ...) make it themselves.
 
+mod batch;
+mod close;
+mod lend;
 mod life;
+mod named;
 mod names;
 mod recv;
+mod rewritten;
 mod send;
+mod way;
 
+pub use batch::sendmmsg;
+pub use close::{close, close_range, closefrom, dup, dup2, dup3, fclose, fcntl};
 pub(super) use life::{adopt_any, kernel_source};
-pub use life::{
-    bind, close, close_range, closefrom, connect, dup, dup2, dup3, fclose, fcntl, shutdown, socket,
-    socketpair,
-};
+pub use life::{bind, connect, shutdown, socket, socketpair};
 pub(super) use names::fail;
 pub use names::{getpeername, getsockname, getsockopt, setsockopt};
 pub use recv::{read, readv, recv, recvfrom, recvmmsg, recvmsg};
-pub use send::{send, sendmmsg, sendmsg, sendto, write, writev};
+pub use send::{send, sendmsg, sendto, write, writev};
 
 use super::backend::{self, Running};
 use super::guard::{self, errno};

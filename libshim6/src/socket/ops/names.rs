@@ -51,7 +51,7 @@ unsafe fn detached_name(
     let (local, peer) = names.flatten().ok_or(Bypass)?;
     // SAFETY: the kernel checks the pointers and answers EFAULT, EINVAL or EBADF.
     unsafe {
-        let room = if len.is_null() { 0 } else { *len };
+        let room = if sys::plausible(len) { *len } else { 0 };
         if call(fd, addr, len) != 0 {
             return Ok(-1);
         }
@@ -132,7 +132,7 @@ pub unsafe fn setsockopt(
         return unsafe { shimopt::set(fd, level, name, value, len) };
     }
     let pktinfo = level == libc::IPPROTO_IPV6 && name == libc::IPV6_RECVPKTINFO;
-    let segment = level == libc::IPPROTO_UDP && name == super::send::UDP_SEGMENT;
+    let segment = level == libc::IPPROTO_UDP && name == super::rewritten::UDP_SEGMENT;
     if !(pktinfo || segment) {
         return Err(Bypass);
     }

@@ -5,21 +5,18 @@ use super::super::guard::{self, slow};
 use super::super::peers::Peer;
 use super::super::state::{Mode, flag};
 use super::super::table::Pinned;
-use super::super::{Bypass, Outcome, backend, cmsg, detach, real, sys};
+use super::super::{Bypass, Outcome, backend, detach, real, sys};
+use super::lend::{Came, Lent, Scratch, came, give_back, is_refused, lend, move_up};
 use super::names::hides_path_errors;
 use super::{active, is_path_error, learn_port, note_received, own_cell};
 use crate::addr::{UlidPair, is_servable};
-use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, sockaddr, sockaddr_in6, socklen_t, timespec};
+use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, sockaddr, socklen_t, timespec};
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::ptr;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Octets of an IPv6 socket address.
-const NAME: usize = size_of::<sockaddr_in6>();
 /// Messages that one recvmmsg takes from the kernel (UIO_MAXIOV).
 const MAX_BATCH: usize = 1024;
-/// Most ancillary data that a datagram can bring, generously.
-const MAX_CONTROL: usize = 16_384;
 
 /// A connected socket received `r` octets, or failed. `None`: an error of the path that the application must not
 /// see; receive again.
@@ -110,7 +107,7 @@ pub unsafe fn recvfrom(
 #[inline]
 pub unsafe fn readv(fd: c_int, iov: *const iovec, n: c_int) -> Outcome<isize> {
     let socket = active(fd).ok_or(Bypass)?;
-    if iov.is_null() || n <= 0 || n as usize > MAX_BATCH {
+    if !sys::plausible(iov) || n <= 0 || n as usize > MAX_BATCH {
         return Err(Bypass);
     }
     // SAFETY: the application passed `n` structures.
@@ -139,9 +136,10 @@ pub unsafe fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> Outcome<isiz
         return connected(&socket, flags, || unsafe { real::recvmsg(fd, msg, flags) });
     }
     // SAFETY: as above.
-    match unsafe { msg.as_mut() } {
-        Some(app) => unsafe { receive(&socket, fd, app, flags) },
-        None => Err(Bypass),
+    match sys::plausible(msg) {
+        // SAFETY: as above.
+        true => unsafe { receive(&socket, fd, &mut *msg, flags) },
+        false => Err(Bypass),
     }
 }
 
@@ -165,10 +163,12 @@ unsafe fn plain_buffer(
     let mut iov = iovec { iov_base: buf, iov_len: len };
     let mut msg = message(&raw mut iov, 1);
     if !addr.is_null() {
-        // SAFETY: the application's argument; the kernel's own EFAULT for none.
-        let Some(room) = (unsafe { alen.as_ref() }) else { return Err(Bypass) };
+        if !sys::plausible(alen) {
+            return Err(Bypass);
+        }
         msg.msg_name = addr.cast();
-        msg.msg_namelen = *room;
+        // SAFETY: the application's argument.
+        msg.msg_namelen = unsafe { *alen };
     }
     // SAFETY: the application's buffers and a local one.
     let r = unsafe { receive(socket, fd, &mut msg, flags) }?;
@@ -179,135 +179,9 @@ unsafe fn plain_buffer(
     Ok(r)
 }
 
-/// Space for what a datagram brings besides its data, on the stack where it is small.
-struct Scratch {
-    name: sockaddr_in6,
-    small: [u64; 16],
-    large: Vec<u64>,
-}
-
-impl Scratch {
-    fn new() -> Scratch {
-        let name = sys::to_raw(&SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0));
-        Scratch { name, small: [0; 16], large: Vec::new() }
-    }
-
-    fn control(&mut self, octets: usize) -> *mut c_void {
-        if octets <= size_of_val(&self.small) {
-            return self.small.as_mut_ptr().cast();
-        }
-        self.large.resize(octets.div_ceil(8), 0);
-        self.large.as_mut_ptr().cast()
-    }
-}
-
-/// How one message header is handed to the kernel in place of the application's.
-struct Lent {
-    /// The name goes to our own buffer first.
-    name: bool,
-    /// So does the ancillary data.
-    control: bool,
-    /// The application does not see IPV6_PKTINFO.
-    hide: bool,
-}
-
-fn lend(socket: &Pinned, app: &msghdr, own: &mut msghdr, scratch: &mut Scratch) -> Lent {
-    /// Room in which IPV6_PKTINFO will not be cut off.
-    const ENOUGH: usize = 512;
-    *own = *app;
-    let hide = !socket.has(flag::APP_PKTINFO);
-    let lent = Lent {
-        name: app.msg_name.is_null() || (app.msg_namelen as usize) < NAME,
-        control: socket.has(flag::OUR_PKTINFO) && (hide || room(app) < ENOUGH),
-        hide,
-    };
-    if lent.name {
-        own.msg_name = (&raw mut scratch.name).cast();
-        own.msg_namelen = NAME as socklen_t;
-    }
-    if lent.control {
-        let octets = (room(app) + cmsg::PKTINFO_SPACE).min(MAX_CONTROL);
-        own.msg_control = scratch.control(octets);
-        own.msg_controllen = octets as _;
-    }
-    lent
-}
-
-/// Room for ancillary data in the application's buffer.
-fn room(app: &msghdr) -> usize {
-    if app.msg_control.is_null() { 0 } else { (app.msg_controllen as usize).min(MAX_CONTROL) }
-}
-
-/// What came, as far as the shim wants to know.
-struct Came {
-    from: Option<SocketAddrV6>,
-    to: Option<Ipv6Addr>,
-}
-
-/// # Safety
-/// `own` is as the kernel left it after success.
-unsafe fn came(own: &msghdr) -> Came {
-    // SAFETY: the kernel wrote as many octets as it says, within the space that was offered.
-    unsafe {
-        let from = match own.msg_namelen as usize >= NAME {
-            true => sys::read_v6(own.msg_name.cast(), own.msg_namelen),
-            false => None,
-        };
-        let control = match own.msg_control.is_null() {
-            true => &[][..],
-            false => std::slice::from_raw_parts(own.msg_control.cast::<u8>(), own.msg_controllen as usize),
-        };
-        Came { from, to: cmsg::destination(control) }
-    }
-}
-
-/// Give the application its header back, filled as the kernel would have filled it. `to`: write this destination in
-/// place of `::1`.
-///
-/// # Safety
-/// `own` is as the kernel left it, `app` as the application passed it.
-unsafe fn give_back(app: &mut msghdr, own: &msghdr, lent: &Lent, to: Option<Ipv6Addr>) {
-    app.msg_flags = own.msg_flags;
-    // SAFETY: the sizes are those of the buffers, see each step.
-    unsafe {
-        let control = match own.msg_control.is_null() {
-            true => &mut [][..],
-            false => {
-                std::slice::from_raw_parts_mut(own.msg_control.cast::<u8>(), own.msg_controllen as usize)
-            }
-        };
-        if let Some(to) = to {
-            cmsg::replace_destination(control, Ipv6Addr::LOCALHOST, to);
-        }
-        if lent.control {
-            let space = match room(app) {
-                0 => &mut [][..],
-                n => std::slice::from_raw_parts_mut(app.msg_control.cast::<u8>(), n),
-            };
-            let (used, cut) = cmsg::copy(control, space, |c| !(lent.hide && cmsg::is_pktinfo(c)));
-            app.msg_controllen = used as _;
-            // What the kernel itself had no room for stays cut off.
-            let kernel_cut = own.msg_flags & libc::MSG_CTRUNC != 0;
-            app.msg_flags &= !libc::MSG_CTRUNC;
-            if cut || kernel_cut {
-                app.msg_flags |= libc::MSG_CTRUNC;
-            }
-        } else {
-            app.msg_controllen = own.msg_controllen;
-        }
-        if !app.msg_name.is_null() {
-            if lent.name {
-                let n = (own.msg_namelen as usize).min(app.msg_namelen as usize);
-                ptr::copy_nonoverlapping(own.msg_name.cast::<u8>(), app.msg_name.cast::<u8>(), n);
-            }
-            app.msg_namelen = own.msg_namelen;
-        }
-    }
-}
-
 /// One datagram on an unconnected or detached socket.
 unsafe fn receive(socket: &Pinned, fd: c_int, app: &mut msghdr, flags: c_int) -> Outcome<isize> {
-    if (app.msg_namelen as i32) < 0 && !app.msg_name.is_null() {
+    if is_refused(app) {
         return Err(Bypass);
     }
     loop {
@@ -435,7 +309,7 @@ pub unsafe fn recvmmsg(
     timeout: *mut timespec,
 ) -> Outcome<c_int> {
     let socket = active(fd).ok_or(Bypass)?;
-    if msgs.is_null() || n == 0 {
+    if !sys::plausible(msgs) || n == 0 {
         return Err(Bypass);
     }
     let n = (n as usize).min(MAX_BATCH);
@@ -456,7 +330,7 @@ pub unsafe fn recvmmsg(
     }
     // SAFETY: the application passed `n` structures.
     let msgs = unsafe { std::slice::from_raw_parts_mut(msgs, n) };
-    if msgs.iter().any(|m| (m.msg_hdr.msg_namelen as i32) < 0 && !m.msg_hdr.msg_name.is_null()) {
+    if msgs.iter().any(|m| is_refused(&m.msg_hdr)) {
         return Err(Bypass);
     }
     let mut scratch: Vec<Scratch> = msgs.iter().map(|_| Scratch::new()).collect();
@@ -507,56 +381,4 @@ pub unsafe fn recvmmsg(
             return Ok(kept as c_int);
         }
     }
-}
-
-/// Put a received message into the buffers of an earlier one.
-///
-/// # Safety
-/// `own` is as the kernel left it, `app` as the application passed it.
-unsafe fn move_up(app: &mut mmsghdr, own: &mmsghdr, lent: &Lent, to: Option<Ipv6Addr>) {
-    // SAFETY: both lists of buffers are as the application passed them.
-    let (copied, cut) = unsafe { copy_vectors(&app.msg_hdr, &own.msg_hdr, own.msg_len as usize) };
-    app.msg_len = own.msg_len.min(copied as c_uint);
-    let moved = Lent { name: true, control: lent.control, hide: lent.hide };
-    // SAFETY: as above; a name that the kernel wrote to the application is copied like one of ours.
-    unsafe { give_back(&mut app.msg_hdr, &own.msg_hdr, &moved, to) };
-    if cut {
-        app.msg_hdr.msg_flags |= libc::MSG_TRUNC;
-    }
-}
-
-/// Copy `octets` of data from the buffers of one message to those of another; how much fitted, and whether it did
-/// not all fit.
-///
-/// # Safety
-/// The headers point to readable and writable buffers.
-unsafe fn copy_vectors(to: &msghdr, from: &msghdr, octets: usize) -> (usize, bool) {
-    // SAFETY: by the contract above.
-    let (to, from) = unsafe {
-        (
-            std::slice::from_raw_parts(to.msg_iov, to.msg_iovlen as usize),
-            std::slice::from_raw_parts(from.msg_iov, from.msg_iovlen as usize),
-        )
-    };
-    let mut targets = to.iter().map(|v| (v.iov_base.cast::<u8>(), v.iov_len)).filter(|v| v.1 > 0);
-    let mut target = targets.next();
-    let mut left = octets;
-    let mut copied = 0;
-    for v in from {
-        let (mut source, mut len) = (v.iov_base.cast::<u8>(), v.iov_len.min(left));
-        left -= len;
-        while len > 0 {
-            let Some((place, space)) = target else { return (copied, true) };
-            let n = len.min(space);
-            // SAFETY: `n` octets are readable at `source` and writable at `place`; buffers may overlap.
-            unsafe {
-                ptr::copy(source, place, n);
-                source = source.add(n);
-                target = if n == space { targets.next() } else { Some((place.add(n), space - n)) };
-            }
-            len -= n;
-            copied += n;
-        }
-    }
-    (copied, false)
 }

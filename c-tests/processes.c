@@ -1,0 +1,509 @@
+/* Processes and threads that come and go around shim sockets. */
+#include "harness.h"
+#include <dirent.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+extern char **environ;
+
+static void echo(int s, int c)
+{
+    char buf[16];
+    struct sockaddr_in6 from;
+    socklen_t len = sizeof from;
+    CHECK(send(c, "ping", 4, 0) == 4);
+    CHECK(recvfrom(s, buf, sizeof buf, 0, SA(from), &len) == 4);
+    CHECK(sendto(s, "pong", 4, 0, SA(from), len) == 4);
+    CHECK(recv(c, buf, sizeof buf, 0) == 4);
+}
+
+static void sockets(int *s, int *c)
+{
+    int port;
+    *s = bound("::", &port);
+    *c = to_peer(B, port);
+    echo(*s, *c);
+}
+
+static void ended_well(pid_t pid)
+{
+    int status = -1;
+    CHECK(pid > 0 && waitpid(pid, &status, 0) == pid);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static volatile int stop;
+static int shared_port;
+
+static void *talk(void *unused)
+{
+    (void)unused;
+    while (!stop) {
+        char b[4];
+        struct sockaddr_in6 from;
+        socklen_t len = sizeof from;
+        int port;
+        int s = bound("::", &port), c = to_peer(B, port);
+        CHECK(send(c, "x", 1, 0) == 1);
+        CHECK(recvfrom(s, b, 4, 0, SA(from), &len) == 1);
+        CHECK(sendto(s, "y", 1, 0, SA(from), len) == 1);
+        CHECK(recv(c, b, 4, 0) == 1);
+        close(dup(c));
+        close(s);
+        close(c);
+        free(malloc(100));
+    }
+    return NULL;
+}
+
+static void *forks(void *unused)
+{
+    (void)unused;
+    for (int i = 0; i < 60; i++) {
+        pid_t pid = fork();
+        CHECK(pid >= 0);
+        if (pid == 0) {
+            alarm(10);
+            int port;
+            int s = bound("::", &port), c = to_peer(B, port);
+            echo(s, c);
+            if (i % 10 == 0) {
+                pid_t again = fork();
+                if (again == 0) {
+                    echo(s, c);
+                    _exit(0);
+                }
+                ended_well(again);
+            }
+            _exit(0);
+        }
+        ended_well(pid);
+    }
+    return NULL;
+}
+
+/* Any thread forks while others open, close, send and allocate. */
+static void fork_in_any_thread(void)
+{
+    pthread_t t[5];
+    alarm(60);
+    for (int i = 0; i < 5; i++)
+        CHECK(pthread_create(&t[i], NULL, i < 3 ? talk : forks, NULL) == 0);
+    for (int i = 3; i < 5; i++)
+        CHECK(pthread_join(t[i], NULL) == 0);
+    stop = 1;
+    for (int i = 0; i < 3; i++)
+        CHECK(pthread_join(t[i], NULL) == 0);
+}
+
+/* Parent and child use the same sockets; each exits while the other goes on. */
+static void parent_exits_first(void)
+{
+    int s, c, p[2];
+    char b;
+    sockets(&s, &c);
+    CHECK(pipe(p) == 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        pid_t child = fork();
+        if (child == 0) {
+            usleep(100000);
+            echo(s, c);
+            int s2, c2;
+            sockets(&s2, &c2);
+            CHECK(write(p[1], "x", 1) == 1);
+            _exit(0);
+        }
+        exit(0);
+    }
+    ended_well(pid);
+    close(p[1]);
+    CHECK(read(p[0], &b, 1) == 1);
+    echo(s, c);
+}
+
+/* fork by the system call, past the handlers of libc. */
+static void raw_fork(void)
+{
+    int s, c;
+    sockets(&s, &c);
+    pid_t pid = (pid_t)syscall(SYS_fork);
+    if (pid == 0) {
+        char b[4];
+        CHECK(send(c, "x", 1, 0) == 1 && recv(s, b, 4, 0) == 1);
+        close(c);
+        close(s);
+        _exit(0);
+    }
+    ended_well(pid);
+    echo(s, c);
+    pid = _Fork();
+    if (pid == 0) {
+        char b[4];
+        CHECK(send(c, "x", 1, 0) == 1 && recv(s, b, 4, 0) == 1);
+        close(c);
+        close(s);
+        _exit(0);
+    }
+    ended_well(pid);
+    echo(s, c);
+}
+
+static void spawned(void)
+{
+    int s, c;
+    char number[12], path[40], buf[8];
+    sockets(&s, &c);
+    posix_spawn_file_actions_t actions;
+    CHECK(posix_spawn_file_actions_init(&actions) == 0);
+    CHECK(posix_spawn_file_actions_adddup2(&actions, c, 1) == 0);
+    CHECK(posix_spawn_file_actions_addclose(&actions, s) == 0);
+    CHECK(posix_spawn_file_actions_addclosefrom_np(&actions, 3) == 0);
+    char *argv[] = { "sh", "-c", "printf spawned", NULL };
+    pid_t pid;
+    CHECK(posix_spawn(&pid, "/bin/sh", &actions, NULL, argv, environ) == 0);
+    ended_well(pid);
+    CHECK(recv(s, buf, 8, 0) == 7);
+    echo(s, c);
+    snprintf(path, sizeof path, "printf hi >&%d", c);
+    CHECK(system(path) == 0);
+    CHECK(recv(s, buf, 8, 0) == 2);
+    FILE *f = popen(path, "r");
+    CHECK(f != NULL && pclose(f) == 0);
+    CHECK(recv(s, buf, 8, 0) == 2);
+    snprintf(number, sizeof number, "%d", c);
+    echo(s, c);
+    /* An environment without LD_PRELOAD. */
+    char *none[] = { NULL };
+    argv[2] = path;
+    CHECK(posix_spawn(&pid, "/bin/sh", NULL, NULL, argv, none) == 0);
+    ended_well(pid);
+    CHECK(recv(s, buf, 8, 0) == 2);
+}
+
+/* As daemon(3) and its like do it. */
+static void daemon_closes_everything(void)
+{
+    for (int way = 0; way < 4; way++) {
+        int s, c, p[2];
+        char b;
+        CHECK(pipe(p) == 0);
+        CHECK(dup2(p[1], 900) == 900);
+        sockets(&s, &c);
+        pid_t pid = fork();
+        if (pid == 0) {
+            setsid();
+            if (fork() != 0)
+                _exit(0);
+            CHECK(chdir("/") == 0);
+            umask(0);
+            if (way == 0) {
+                for (int fd = 0; fd < 800; fd++)
+                    close(fd);
+            } else if (way == 1) {
+                CHECK(close_range(0, 899, 0) == 0);
+            } else if (way == 2) {
+                DIR *d = opendir("/proc/self/fd");
+                struct dirent *e;
+                while ((e = readdir(d)) != NULL) {
+                    int fd = atoi(e->d_name);
+                    if (e->d_name[0] != '.' && fd != dirfd(d) && fd != 900)
+                        close(fd);
+                }
+                closedir(d);
+            } else {
+                syscall(SYS_close_range, 0, 899, 0);
+            }
+            CHECK(open("/dev/null", O_RDWR) == 0);
+            CHECK(dup(0) == 1 && dup(0) == 2);
+            sockets(&s, &c);
+            CHECK(s == 3 && c == 4);
+            /* And all of them once more, with an engine that runs. */
+            if (way == 3)
+                syscall(SYS_close_range, 3, 899, 0);
+            else
+                close_range(3, 899, 0);
+            sockets(&s, &c);
+            CHECK(s == 3 && c == 4);
+            CHECK(write(900, "x", 1) == 1);
+            _exit(0);
+        }
+        ended_well(pid);
+        close(p[1]);
+        close(900);
+        CHECK(read(p[0], &b, 1) == 1);
+        close(p[0]);
+        echo(s, c);
+        close(s);
+        close(c);
+    }
+}
+
+/* No descriptor of the engine under 3, nor where the program's own next one would be. */
+static void lowest_numbers(void)
+{
+    int s, c;
+    for (int fd = 0; fd < 3; fd++)
+        close(fd);
+    s = udp();
+    CHECK(s == 0);
+    struct sockaddr_in6 a = address("::", 0);
+    CHECK(bind(s, SA(a), sizeof a) == 0);
+    c = dup(s);
+    CHECK(c == 1);
+    CHECK(open("/dev/null", O_RDWR) == 2);
+    CHECK(open("/dev/null", O_RDWR) == 3);
+}
+
+/* Few descriptors are allowed. */
+static void descriptor_limit(void)
+{
+    struct rlimit r = { 32, 32 };
+    int s, c, n = 0;
+    CHECK(setrlimit(RLIMIT_NOFILE, &r) == 0);
+    sockets(&s, &c);
+    int base = c;
+    while (dup(s) >= 0)
+        n++;
+    CHECK(errno == EMFILE && base == 4);
+    echo(s, c);
+    FAILS(socket(AF_INET6, SOCK_DGRAM, 0), EMFILE);
+    close(5);
+    int u = udp();
+    CHECK(u == 5);
+    (void)n;
+}
+
+static void no_descriptor_at_all(void)
+{
+    int port;
+    int s = bound("::1", &port);
+    struct rlimit r = { 0, 0 };
+    CHECK(setrlimit(RLIMIT_NOFILE, &r) == 0);
+    struct sockaddr_in6 to = address(B, port);
+    char b[4];
+    CHECK(sendto(s, "x", 1, 0, SA(to), sizeof to) == -1 || recv(s, b, 4, MSG_DONTWAIT) == -1);
+    to = address("::1", port);
+    CHECK(sendto(s, "x", 1, 0, SA(to), sizeof to) == 1 && recv(s, b, 4, 0) == 1);
+}
+
+static void changed_root(void)
+{
+    int s, c;
+    char directory[] = "/tmp/shim6-root-XXXXXX";
+    CHECK(mkdtemp(directory) != NULL);
+    sockets(&s, &c);
+    pid_t pid = fork();
+    if (pid == 0) {
+        CHECK(chroot(directory) == 0 && chdir("/") == 0);
+        echo(s, c);
+        sockets(&s, &c);
+        _exit(0);
+    }
+    ended_well(pid);
+    pid = fork();
+    if (pid == 0) {
+        CHECK(chroot(directory) == 0 && chdir("/") == 0);
+        CHECK(setgid(65534) == 0 || geteuid() != 0 || errno == EINVAL);
+        CHECK(setuid(65534) == 0 || errno == EINVAL);
+        sockets(&s, &c);
+        _exit(0);
+    }
+    ended_well(pid);
+    CHECK(rmdir(directory) == 0);
+}
+
+/* Privileges given up before and after the first socket. */
+static void privileges_given_up(void)
+{
+    for (int before = 0; before < 2; before++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            int s, c;
+            if (!before)
+                sockets(&s, &c);
+            CHECK(setuid(65534) == 0 || errno == EINVAL);
+            sockets(&s, &c);
+            echo(s, c);
+            _exit(0);
+        }
+        ended_well(pid);
+    }
+}
+
+static void forbid(int call, unsigned family, unsigned action)
+{
+    struct sock_filter f[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)call, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 16),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, family, 0, family == 0 ? 0 : 1),
+        BPF_STMT(BPF_RET | BPF_K, action),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog p = { .len = sizeof f / sizeof f[0], .filter = f };
+    CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &p) == 0);
+}
+
+/* A filter forbids raw sockets, packet sockets, threads: the program goes on alone. */
+static void seccomp_refuses_the_engine(void)
+{
+    struct {
+        int call;
+        unsigned argument;
+    } forbidden[] = { { SYS_socket, AF_PACKET }, { SYS_socket, AF_NETLINK }, { SYS_epoll_create1, 0 }, { SYS_clone3, 0 },
+                      { SYS_eventfd2, 0 }, { SYS_timerfd_create, 0 } };
+    for (unsigned i = 0; i < sizeof forbidden / sizeof forbidden[0]; i++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            int s, c;
+            forbid(forbidden[i].call, forbidden[i].argument, SECCOMP_RET_ERRNO | EPERM);
+            sockets(&s, &c);
+            echo(s, c);
+            _exit(0);
+        }
+        ended_well(pid);
+    }
+}
+
+/* The way of sandboxes: sockets are opened first, then all that is not read and write kills. */
+static void strict_sandbox(void)
+{
+    int s, c;
+    sockets(&s, &c);
+    int t = to_peer(B, 9);
+    (void)t;
+    pid_t pid = fork();
+    if (pid == 0) {
+        sockets(&s, &c);
+        CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+        CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) == 0);
+        char b[4];
+        for (int i = 0; i < 100; i++) {
+            ssize_t w = write(c, "x", 1);
+            if (w != 1)
+                syscall(SYS_exit, 2);
+            if (read(s, b, 4) != 1 && !preloaded())
+                syscall(SYS_exit, 3);
+            if (preloaded())
+                break;
+        }
+        syscall(SYS_exit, 0);
+    }
+    int status;
+    CHECK(waitpid(pid, &status, 0) == pid);
+    if (!preloaded())
+        CHECK(status == 0);
+}
+
+/* All signals to the process find a thread of the program; the engine takes none. */
+static void *wait_for_signal(void *set)
+{
+    int number;
+    CHECK(sigwait(set, &number) == 0 && number == SIGUSR1);
+    return NULL;
+}
+
+static void signals_of_the_program(void)
+{
+    int s, c;
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    sigaddset(&set, SIGCHLD);
+    sockets(&s, &c);
+    CHECK(pthread_sigmask(SIG_BLOCK, &set, NULL) == 0);
+    for (int i = 0; i < 20; i++) {
+        pthread_t t;
+        CHECK(pthread_create(&t, NULL, wait_for_signal, &set) == 0);
+        CHECK(kill(getpid(), SIGUSR1) == 0);
+        CHECK(pthread_join(t, NULL) == 0);
+    }
+}
+
+/* The last datagram before exit arrives, by each way to end. */
+static void last_words(void)
+{
+    int port;
+    int s = bound("::", &port);
+    char buf[8];
+    for (int way = 0; way < 4; way++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            int c = to_peer(B, port);
+            CHECK(send(c, "last", 4, 0) == 4);
+            if (way == 0)
+                exit(0);
+            if (way == 1)
+                _exit(0);
+            if (way == 2)
+                quick_exit(0);
+            pthread_exit(NULL);
+        }
+        ended_well(pid);
+        CHECK(recv(s, buf, 8, MSG_DONTWAIT) == 4);
+    }
+}
+
+static void exits(void)
+{
+    int port = shared_port;
+    int c = to_peer(B, port);
+    send(c, "at exit", 7, 0);
+    close(c);
+}
+
+/* Sockets in exit handlers, and in a thread while the main thread returns. */
+static void exit_with_work_left(void)
+{
+    char buf[16];
+    int s = bound("::", &shared_port);
+    pid_t pid = fork();
+    if (pid == 0) {
+        pthread_t t;
+        CHECK(atexit(exits) == 0);
+        for (int i = 0; i < 4; i++)
+            CHECK(pthread_create(&t, NULL, talk, NULL) == 0);
+        usleep(30000);
+        exit(0);
+    }
+    ended_well(pid);
+    CHECK(recv(s, buf, sizeof buf, MSG_DONTWAIT) == 7);
+}
+
+static int count_tasks(void)
+{
+    int n = 0;
+    DIR *d = opendir("/proc/self/task");
+    CHECK(d != NULL);
+    for (struct dirent *e; (e = readdir(d)) != NULL;)
+        n += e->d_name[0] != '.';
+    closedir(d);
+    return n;
+}
+
+/* A fork in a process that never used a socket, then the first use in both. */
+static void first_use_in_both(void)
+{
+    int s, c;
+    CHECK(count_tasks() == 1);
+    pid_t pid = fork();
+    sockets(&s, &c);
+    if (pid == 0)
+        _exit(0);
+    ended_well(pid);
+    echo(s, c);
+}
+
+MAIN(TEST(first_use_in_both), TEST(fork_in_any_thread), TEST(parent_exits_first), TEST(raw_fork), TEST(spawned),
+     TEST(daemon_closes_everything), TEST(lowest_numbers), TEST(descriptor_limit), TEST(no_descriptor_at_all), TEST(changed_root), TEST(privileges_given_up),
+     TEST(seccomp_refuses_the_engine), TEST(strict_sandbox), TEST(signals_of_the_program), TEST(last_words),
+     TEST(exit_with_work_left))

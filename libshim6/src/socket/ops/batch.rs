@@ -1,0 +1,216 @@
+//! `sendmmsg(2)`: runs of messages that go the same way are sent together.
+
+use super::super::guard::{self, set_errno};
+use super::super::state::{Mode, flag};
+use super::super::table::Pinned;
+use super::super::{Bypass, Outcome, real, sys};
+use super::named::{Control, header, source_is_gone};
+use super::rewritten::{MAX_DATA, rewritten, segment_size, send_packets, slices};
+use super::send::{MAX_BATCH, describe};
+use super::way::{NOT_OURS, Out, Way, way};
+use super::{activated, is_path_error, learn_port, note_sent, own_cell, refused};
+use crate::driver::build_udp;
+use crate::driver::cell::{Cell, Forward};
+use libc::{c_int, c_uint, mmsghdr, sockaddr_in6};
+use std::net::SocketAddrV6;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// `sendmmsg(2)`: runs of messages that go the same way are sent together.
+///
+/// # Safety
+/// As the libc function.
+#[inline]
+pub unsafe fn sendmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flags: c_int) -> Outcome<c_int> {
+    let socket = activated(fd).ok_or(Bypass)?;
+    if !sys::plausible(msgs) || n == 0 {
+        return Err(Bypass);
+    }
+    // SAFETY: the application passed `n` structures at `msgs`; the kernel takes no more than MAX_BATCH.
+    let msgs = unsafe { std::slice::from_raw_parts_mut(msgs, (n as usize).min(MAX_BATCH)) };
+    // SAFETY: as above.
+    if let Some(done) = unsafe { healthy_batch(&socket, fd, msgs, flags) } {
+        return Ok(done);
+    }
+    let mut done = 0;
+    while done < msgs.len() {
+        // SAFETY: the application's arguments.
+        let r = unsafe { run(&socket, fd, &mut msgs[done..], flags) };
+        match r {
+            Ok(sent) if sent > 0 => done += sent,
+            // An error after the first message is reported with the next call, as the kernel does.
+            _ if done > 0 => break,
+            Ok(_) => return Ok(-1),
+            Err(Bypass) => return Err(Bypass),
+        }
+    }
+    Ok(done as c_int)
+}
+
+/// The usual case, without allocation: a healthy connected socket and no names. `None`: another case, or the kernel
+/// refused in a way that the application must not see.
+unsafe fn healthy_batch(socket: &Pinned, fd: c_int, msgs: &mut [mmsghdr], flags: c_int) -> Option<c_int> {
+    let usual = socket.mode() == Mode::Connected
+        && !socket.has(flag::DONT_SHIM)
+        && flags & NOT_OURS == 0
+        && msgs.iter().all(|m| m.msg_hdr.msg_name.is_null());
+    let cell = own_cell(socket).filter(|cell| usual && !cell.is_rewritten())?;
+    // SAFETY: the application's arguments.
+    let sent = unsafe { real::sendmmsg(fd, msgs.as_mut_ptr(), msgs.len() as c_uint, flags) };
+    if sent < 0 && is_path_error(guard::errno()) {
+        return None;
+    }
+    for m in msgs.iter().take(sent.max(0) as usize) {
+        note_sent(socket, cell, m.msg_len as usize, None);
+    }
+    Some(sent)
+}
+
+/// Send the first messages of `msgs`, as many as go one way. The number sent; 0: `errno` says why none was.
+unsafe fn run(socket: &Pinned, fd: c_int, msgs: &mut [mmsghdr], flags: c_int) -> Outcome<usize> {
+    // SAFETY: the application's arguments.
+    let first = unsafe { describe(&msgs[0].msg_hdr, flags) };
+    let chosen = first.as_ref().map_or(Way::Plain, |out| way(socket, fd, out));
+    match chosen {
+        Way::Rewritten(cell, forward, to) => {
+            // SAFETY: as above.
+            Ok(unsafe { train(socket, fd, msgs, flags, (&cell, forward, to)) })
+        }
+        first_way => {
+            // SAFETY: as above.
+            unsafe { batch(socket, fd, msgs, flags, first_way) }
+        }
+    }
+}
+
+/// The longest run of messages of one rehomed pair, in one go.
+unsafe fn train(
+    socket: &Pinned,
+    fd: c_int,
+    msgs: &mut [mmsghdr],
+    flags: c_int,
+    (cell, forward, to): (&Cell, Forward, SocketAddrV6),
+) -> usize {
+    let mut targets = vec![to];
+    let simple = |out: &Out<'_>| segment_size(socket, out.control) == 0 && out.octets() <= MAX_DATA;
+    for m in &msgs[1..] {
+        // SAFETY: the application's arguments.
+        let Some(out) = (unsafe { describe(&m.msg_hdr, flags) }).filter(simple) else { break };
+        match way(socket, fd, &out) {
+            Way::Rewritten(c, f, to) if c.ulids() == cell.ulids() && f == forward => targets.push(to),
+            _ => break,
+        }
+    }
+    // SAFETY: as above.
+    let outs: Vec<Out<'_>> =
+        msgs[..targets.len()].iter().filter_map(|m| unsafe { describe(&m.msg_hdr, flags) }).collect();
+    let lens: Vec<usize> = outs.iter().map(Out::octets).collect();
+    if outs.len() < 2 || !simple(&outs[0]) || socket.has(flag::SHUT_WR) {
+        // SAFETY: as above.
+        let r = unsafe { rewritten(socket, fd, &outs[0], cell, &forward, &targets[0]) };
+        if r >= 0 {
+            msgs[0].msg_len = r as c_uint;
+        }
+        return usize::from(r >= 0);
+    }
+    let packets = guard::slow(|| {
+        if !super::life::have_port(socket, fd) {
+            return None;
+        }
+        let port = socket.local_port.load(Relaxed) as u16;
+        let one =
+            |(out, to): (&Out<'_>, &SocketAddrV6)| build_udp(cell.ulids(), port, to.port(), &slices(out.iov));
+        outs.iter().zip(&targets).map(one).collect::<Option<Vec<_>>>()
+    });
+    let sent = match packets.flatten() {
+        Some(packets) => send_packets(fd, cell, &forward, &packets, flags),
+        None => Err(libc::EAGAIN),
+    };
+    match sent {
+        Ok(sent) => {
+            for ((m, octets), to) in msgs.iter_mut().zip(lens).zip(&targets).take(sent) {
+                m.msg_len = octets as c_uint;
+                note_sent(socket, cell, octets, Some(*to));
+            }
+            sent
+        }
+        Err(e) => {
+            set_errno(e);
+            0
+        }
+    }
+}
+
+/// The longest run of messages for the kernel's socket, in one call; our source is named where it has to be.
+unsafe fn batch(
+    socket: &Pinned,
+    fd: c_int,
+    msgs: &mut [mmsghdr],
+    flags: c_int,
+    first: Way<'_>,
+) -> Outcome<usize> {
+    let mut ways = vec![first];
+    for m in &msgs[1..] {
+        // SAFETY: the application's arguments.
+        match unsafe { describe(&m.msg_hdr, flags) }.map_or(Way::Plain, |out| way(socket, fd, &out)) {
+            Way::Rewritten(..) => break,
+            other => ways.push(other),
+        }
+    }
+    let n = ways.len();
+    let sent = if ways.iter().any(|w| matches!(w, Way::Named(..))) {
+        // SAFETY: as above.
+        unsafe { named_batch(fd, &mut msgs[..n], flags, &ways) }
+    } else {
+        // SAFETY: as above.
+        unsafe { real::sendmmsg(fd, msgs.as_mut_ptr(), n as c_uint, flags) }
+    };
+    if sent <= 0 {
+        let lost = match &ways[0] {
+            Way::Healthy(cell, _) => refused(cell),
+            Way::Named(cell, ..) => source_is_gone(cell),
+            _ => false,
+        };
+        if lost {
+            // SAFETY: as above.
+            msgs[0].msg_len =
+                unsafe { describe(&msgs[0].msg_hdr, flags) }.map_or(0, |o| o.octets()) as c_uint;
+        }
+        return Ok(usize::from(lost));
+    }
+    for (way, m) in ways.iter().zip(&msgs[..sent as usize]) {
+        match way {
+            Way::Healthy(cell, peer) => note_sent(socket, cell, m.msg_len as usize, *peer),
+            Way::Named(cell, to, _) => note_sent(socket, cell, m.msg_len as usize, Some(*to)),
+            _ => {}
+        }
+    }
+    if socket.local_port.load(Relaxed) == 0 {
+        guard::slow(|| learn_port(socket, fd));
+    }
+    Ok(sent as usize)
+}
+
+unsafe fn named_batch(fd: c_int, msgs: &mut [mmsghdr], flags: c_int, ways: &[Way<'_>]) -> c_int {
+    let mut copies: Vec<mmsghdr> = msgs.to_vec();
+    let mut names: Vec<sockaddr_in6> = Vec::with_capacity(msgs.len());
+    let mut controls: Vec<Control> = Vec::with_capacity(msgs.len());
+    for (m, way) in copies.iter_mut().zip(ways) {
+        let Way::Named(_, to, from) = way else { continue };
+        // SAFETY: the application's arguments.
+        let Some(out) = (unsafe { describe(&m.msg_hdr, flags) }) else { continue };
+        let control = Control::new(out.control, *from);
+        let iov = out.iov;
+        names.push(sys::to_raw(to));
+        controls.push(control);
+        // Both vectors have their full capacity, so these addresses stay.
+        let (Some(name), Some(control)) = (names.last_mut(), controls.last_mut()) else { continue };
+        let octets = control.octets();
+        m.msg_hdr = header(&raw mut *name, iov, octets);
+    }
+    // SAFETY: the headers point to the application's buffers and to the vectors above.
+    let sent = unsafe { real::sendmmsg(fd, copies.as_mut_ptr(), copies.len() as c_uint, flags) };
+    for (m, copy) in msgs.iter_mut().zip(&copies).take(sent.max(0) as usize) {
+        m.msg_len = copy.msg_len;
+    }
+    sent
+}

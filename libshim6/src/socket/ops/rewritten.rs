@@ -1,0 +1,147 @@
+//! Sending by the engine's raw socket, behind the payload extension header.
+
+use super::super::guard::{self, set_errno};
+use super::super::state::flag;
+use super::super::table::Pinned;
+use super::super::{cmsg, sys};
+use super::way::Out;
+use super::{engine, note_sent};
+use crate::addr::UlidPair;
+use crate::driver::build_udp;
+use crate::driver::cell::{Cell, Forward};
+use libc::{c_int, iovec};
+use std::io::IoSlice;
+use std::net::SocketAddrV6;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Most octets of a UDP datagram over IPv6 (no jumbograms).
+pub(super) const MAX_DATA: usize = 65_527;
+/// UDP_SEGMENT of <linux/udp.h>.
+pub(super) const UDP_SEGMENT: c_int = 103;
+
+/// By the engine's raw socket. The value that the application gets, `errno` set.
+pub(super) unsafe fn rewritten(
+    socket: &Pinned,
+    fd: c_int,
+    out: &Out<'_>,
+    cell: &Cell,
+    forward: &Forward,
+    to: &SocketAddrV6,
+) -> isize {
+    let octets = out.octets();
+    let segment = segment_size(socket, out.control);
+    if (octets > MAX_DATA && segment == 0) || octets > 0xffff {
+        return fail(libc::EMSGSIZE);
+    }
+    if socket.has(flag::SHUT_WR) {
+        return fail(libc::EPIPE);
+    }
+    if !out.iov.iter().all(|v| v.iov_len == 0 || sys::can_read(v.iov_base, v.iov_len)) {
+        return fail(libc::EFAULT);
+    }
+    let mut packets = Vec::new();
+    let built = guard::slow(|| {
+        if !super::life::have_port(socket, fd) {
+            return Err(libc::EAGAIN);
+        }
+        let port = socket.local_port.load(Relaxed) as u16;
+        let parts = slices(out.iov);
+        packets = datagrams(cell.ulids(), port, to.port(), &parts, segment).ok_or(libc::EMSGSIZE)?;
+        Ok(())
+    });
+    match built {
+        Some(Ok(())) => {}
+        Some(Err(e)) => return fail(e),
+        // After a panic nothing is sure: the datagram counts as lost.
+        None => return octets as isize,
+    }
+    match send_packets(fd, cell, forward, &packets, out.flags) {
+        Ok(_) => {
+            note_sent(socket, cell, octets, Some(*to));
+            octets as isize
+        }
+        Err(e) => fail(e),
+    }
+}
+
+pub(super) fn fail(e: c_int) -> isize {
+    set_errno(e);
+    -1
+}
+
+/// The segment size in force: the one of this call, else the socket's.
+pub(super) fn segment_size(socket: &Pinned, control: &[u8]) -> usize {
+    cmsg::iter(control)
+        .find(|c| c.level == libc::IPPROTO_UDP && c.kind == UDP_SEGMENT)
+        .and_then(|c| Some(u16::from_ne_bytes(c.data.get(..2)?.try_into().ok()?)))
+        .map_or(socket.segment.load(Relaxed) as usize, usize::from)
+}
+
+pub(super) fn slices(iov: &[iovec]) -> Vec<IoSlice<'_>> {
+    iov.iter()
+        .filter(|v| v.iov_len > 0 && !v.iov_base.is_null())
+        // SAFETY: a non-empty buffer of the application, which it promises to be readable.
+        .map(|v| IoSlice::new(unsafe { std::slice::from_raw_parts(v.iov_base.cast(), v.iov_len) }))
+        .collect()
+}
+
+/// The UDP datagrams that the data makes: one, or one per segment.
+pub(super) fn datagrams(
+    ulids: UlidPair,
+    from: u16,
+    to: u16,
+    parts: &[IoSlice<'_>],
+    segment: usize,
+) -> Option<Vec<Vec<u8>>> {
+    let octets: usize = parts.iter().map(|p| p.len()).sum();
+    if segment == 0 || octets <= segment {
+        return Some(vec![build_udp(ulids, from, to, parts)?]);
+    }
+    let whole = parts.iter().flat_map(|p| p.iter().copied()).collect::<Vec<u8>>();
+    whole.chunks(segment).map(|data| build_udp(ulids, from, to, &[IoSlice::new(data)])).collect()
+}
+
+/// Hand packets to the engine's raw socket; how many it took. Where its buffer is full, a blocking socket waits for
+/// room as the kernel's own would.
+pub(super) fn send_packets(
+    fd: c_int,
+    cell: &Cell,
+    forward: &Forward,
+    packets: &[Vec<u8>],
+    flags: c_int,
+) -> Result<usize, c_int> {
+    let udp = libc::IPPROTO_UDP as u8;
+    let once = || {
+        let Some(engine) = engine() else { return Ok(packets.len()) };
+        match packets {
+            [one] => engine.backend.send_payload(cell, forward, udp, one).map(|()| 1),
+            many => {
+                let many: Vec<&[u8]> = many.iter().map(Vec::as_slice).collect();
+                engine.backend.send_payload_many(cell, forward, udp, &many)
+            }
+        }
+    };
+    loop {
+        let code = |e: std::io::Error| e.raw_os_error().unwrap_or(libc::EIO);
+        match guard::slow(|| once().map_err(code)) {
+            None => return Ok(packets.len()),
+            Some(Ok(sent)) => return Ok(sent),
+            Some(Err(libc::EAGAIN)) if may_wait(fd, flags) => {
+                // In steps, so that a cancellation or the end of the engine is seen.
+                let wait = || engine().map_or(Ok(true), |e| e.backend.wait_writable(100).map_err(code));
+                if let Some(Err(e)) = guard::slow(wait) {
+                    return Err(e);
+                }
+            }
+            Some(Err(e)) => return Err(e),
+        }
+    }
+}
+
+/// Is it a blocking call on a blocking socket?
+pub(super) fn may_wait(fd: c_int, flags: c_int) -> bool {
+    // SAFETY: F_GETFL takes no argument and touches no memory.
+    let get = || unsafe { libc::syscall(libc::SYS_fcntl, fd, libc::F_GETFL) };
+    flags & libc::MSG_DONTWAIT == 0
+        && guard::slow(get).is_some_and(|f| f >= 0 && f as c_int & libc::O_NONBLOCK == 0)
+}

@@ -1,0 +1,179 @@
+//! Which way a datagram goes: the plain call, the kernel's socket with addresses named, or other locators.
+
+use super::super::peers::Peer;
+use super::super::state::{Mode, flag};
+use super::super::table::{self, Pinned};
+use super::super::{backend, cmsg, guard, sys};
+use super::{cell_of, own_cell};
+use crate::addr::{UlidPair, is_servable};
+use crate::driver::cell::{Cell, Forward};
+use libc::{c_int, iovec};
+use std::net::{Ipv6Addr, SocketAddrV6};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Flags under which the kernel does something else than send this datagram now.
+pub(super) const NOT_OURS: c_int = libc::MSG_MORE | libc::MSG_OOB | libc::MSG_ERRQUEUE | libc::MSG_FASTOPEN;
+
+/// A datagram as the application gave it.
+#[derive(Clone, Copy)]
+pub(super) struct Out<'a> {
+    /// `None`: none given. `Some(None)`: one that is no IPv6 address.
+    pub(super) to: Option<Option<SocketAddrV6>>,
+    pub(super) iov: &'a [iovec],
+    pub(super) control: &'a [u8],
+    pub(super) flags: c_int,
+    /// The call works on files too, so that the number may have become one behind our back.
+    pub(super) any_file: bool,
+}
+
+impl Out<'_> {
+    pub(super) fn octets(&self) -> usize {
+        self.iov.iter().map(|v| v.iov_len).sum()
+    }
+}
+
+/// What the shim makes of a datagram.
+pub(super) enum Way<'a> {
+    /// Nothing; it is the kernel's alone.
+    Plain,
+    /// The plain call, and it counts for the cell.
+    Healthy(CellRef<'a>, Option<SocketAddrV6>),
+    /// The kernel's socket, but with this source (and destination) named in the call.
+    Named(CellRef<'a>, SocketAddrV6, Ipv6Addr),
+    /// By other locators.
+    Rewritten(CellRef<'a>, Forward, SocketAddrV6),
+}
+
+pub(super) enum CellRef<'a> {
+    Own(&'a Cell),
+    Peer(Arc<Cell>),
+}
+
+impl std::ops::Deref for CellRef<'_> {
+    type Target = Cell;
+    fn deref(&self) -> &Cell {
+        match self {
+            CellRef::Own(cell) => cell,
+            CellRef::Peer(cell) => cell,
+        }
+    }
+}
+
+pub(super) fn way<'a>(socket: &'a Pinned, fd: c_int, out: &Out<'_>) -> Way<'a> {
+    if out.flags & NOT_OURS != 0 || out.to == Some(None) {
+        return Way::Plain;
+    }
+    let mode = socket.mode();
+    if out.to.is_none() && mode != Mode::Unconnected {
+        let Some(cell) = own_cell(socket) else { return Way::Plain };
+        if mode == Mode::Connected {
+            if socket.has(flag::DONT_SHIM) {
+                return Way::Plain;
+            }
+            if !cell.is_rewritten() {
+                return Way::Healthy(CellRef::Own(cell), None);
+            }
+        }
+        let cookie = socket.cookie.load(Relaxed);
+        if out.any_file && guard::slow(|| sys::cookie(fd)).is_some_and(|now| now != cookie) {
+            table::forget(fd);
+            return Way::Plain;
+        }
+        return guard::slow(|| to_own_peer(socket, cell)).flatten().unwrap_or(Way::Plain);
+    }
+    guard::slow(|| to_named_peer(socket, fd, out)).flatten().unwrap_or(Way::Plain)
+}
+
+/// To the peer of a connected (and rehomed) or detached socket.
+pub(super) fn to_own_peer<'a>(socket: &'a Pinned, cell: &'a Cell) -> Option<Way<'a>> {
+    let (local, peer) = {
+        let inner = socket.inner();
+        (inner.local, inner.peer?)
+    };
+    let forward = cell.forward().filter(|_| !socket.has(flag::DONT_SHIM));
+    Some(match forward {
+        Some(forward) => Way::Rewritten(CellRef::Own(cell), forward, peer),
+        None if socket.mode() == Mode::Detached => Way::Named(CellRef::Own(cell), peer, local),
+        None => Way::Healthy(CellRef::Own(cell), None),
+    })
+}
+
+/// To an address given in the call.
+pub(super) fn to_named_peer<'a>(socket: &'a Pinned, fd: c_int, out: &Out<'_>) -> Option<Way<'a>> {
+    let to = out.to.flatten()?;
+    if socket.mode() != Mode::Unconnected {
+        let inner = socket.inner();
+        let (local, peer) = (inner.local, inner.peer);
+        drop(inner);
+        if peer.is_some_and(|p| p.ip() == to.ip() && p.port() == to.port()) {
+            return to_own_peer(socket, own_cell(socket)?);
+        }
+        if socket.mode() == Mode::Detached && !has_source(out.control) {
+            // Its kernel socket has lost the source that the application sees.
+            let cell = cell_of(local, *to.ip())?;
+            return Some(match cell.forward().filter(|_| !socket.has(flag::DONT_SHIM)) {
+                Some(forward) => Way::Rewritten(CellRef::Peer(cell), forward, to),
+                None => Way::Named(CellRef::Peer(cell), to, local),
+            });
+        }
+    }
+    if socket.has(flag::DONT_SHIM) {
+        return None;
+    }
+    let asked = source(out.control);
+    let (cell, local, heard) = resolve(socket, fd, &to, asked)?;
+    if let Some(forward) = cell.forward() {
+        return Some(Way::Rewritten(CellRef::Peer(cell), forward, to));
+    }
+    // The peer talks to this address of ours: answer from it, though the kernel might choose another one.
+    let name_it =
+        heard && !has_source(out.control) && cell.is_associated() && socket.mode() == Mode::Unconnected;
+    let bound = !socket.inner().local.is_unspecified();
+    Some(match name_it && !bound {
+        true => Way::Named(CellRef::Peer(cell), to, local),
+        false => Way::Healthy(CellRef::Peer(cell), Some(to)),
+    })
+}
+
+pub(super) fn has_source(control: &[u8]) -> bool {
+    cmsg::iter(control).any(|c| cmsg::pktinfo(&c).is_some())
+}
+
+/// The source address that the application names itself.
+pub(super) fn source(control: &[u8]) -> Option<Ipv6Addr> {
+    cmsg::iter(control).find_map(|c| cmsg::pktinfo(&c)).filter(|a| !a.is_unspecified())
+}
+
+/// The ULID pair by which `to` is talked to: as heard from it, or as the kernel would choose.
+pub(super) fn resolve(
+    socket: &Pinned,
+    fd: c_int,
+    to: &SocketAddrV6,
+    asked: Option<Ipv6Addr>,
+) -> Option<(Arc<Cell>, Ipv6Addr, bool)> {
+    let engine = backend::ensure()?;
+    if !is_servable(to.ip()) {
+        return None;
+    }
+    let bound = {
+        let mut inner = socket.inner();
+        if let Some(peer) = inner.peers.get(to)
+            && asked.is_none_or(|a| a == peer.local)
+        {
+            let cell = peer.cell.clone()?;
+            return Some((cell, peer.local, peer.heard));
+        }
+        inner.local
+    };
+    let local = match (asked, bound.is_unspecified()) {
+        (Some(asked), _) => asked,
+        (None, false) => bound,
+        (None, true) => super::life::kernel_source(fd, to)?,
+    };
+    let cell =
+        if is_servable(&local) { engine.backend.cell(UlidPair { local, peer: *to.ip() }) } else { None };
+    let entry = Peer { local, cell: cell.clone(), heard: false };
+    socket.inner().peers.set(to, entry);
+    Some((cell?, local, false))
+}
