@@ -168,6 +168,8 @@ fn icmp_errors_come_in() {
     let narrow = to("2001:db8:fffe::1");
     send(&narrow, 1400);
     wait_for("Packet Too Big", LIMIT, || errors() > 1);
+    // The kernel hands us the error before it acts on it itself.
+    std::thread::sleep(Duration::from_millis(200));
     let before = errors();
     send(&narrow, 1400);
     send(&narrow, 1240);

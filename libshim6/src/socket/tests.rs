@@ -568,7 +568,7 @@ fn the_options_show_the_context() {
 }
 
 #[test]
-fn an_explicit_port_survives_a_disconnect_also_with_reuse() {
+fn a_detached_socket_keeps_its_port_also_with_reuse() {
     world(|| {
         for name in [0, libc::SO_REUSEADDR, libc::SO_REUSEPORT] {
             let c = Sock::new();
@@ -576,10 +576,13 @@ fn an_explicit_port_survives_a_disconnect_also_with_reuse() {
                 sys::set_int(c.0, libc::SOL_SOCKET, name, 1).unwrap();
             }
             c.connect(at(B, 9));
-            let port = c.port();
-            assert_ne!(port, 0);
-            sys::disconnect(c.0).unwrap();
-            assert_eq!(sys::local_name(c.0).unwrap(), at("::", port));
+            let (local, _) = c.names();
+            let pair = Recorder.cell(UlidPair { local: *local.ip(), peer: ip(B) }).unwrap();
+            associate(&pair, false);
+            assert_eq!(Sockets.local_ulid_lost(*local.ip()), UlidLoss::Handled);
+            assert_eq!(table::peek(c.0).unwrap().mode(), Mode::Detached);
+            // The kernel's view: wildcard, and the port of old
+            assert_eq!(sys::local_name(c.0).unwrap(), at("::", local.port()));
             if name != 0 {
                 assert_eq!(sys::int_option(c.0, libc::SOL_SOCKET, name), Ok(1));
             }
