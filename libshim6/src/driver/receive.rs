@@ -1,4 +1,8 @@
 //! The receiving raw socket of protocol 140: packets from the shim header on with their metadata.
+//!
+//! It has IPV6_RECVERR, because the kernel takes a Packet Too Big about packets of a raw protocol for true only where
+//! some raw socket of the protocol wants to hear of errors. What they say is read elsewhere (`icmp`); here they are
+//! thrown away.
 
 use super::{filter, sys};
 use crate::wire::PROTOCOL;
@@ -49,7 +53,9 @@ impl ReceiveSocket {
         let (on, off, ipv6) = (1 as c_int, -1 as c_int, libc::IPPROTO_IPV6);
         sys::attach_filter(fd.raw(), &filter::payload_filter(&[]))?;
         sys::set_option(fd.raw(), ipv6, libc::IPV6_CHECKSUM, &off)?;
-        for option in [libc::IPV6_RECVPKTINFO, libc::IPV6_RECVHOPLIMIT, libc::IPV6_RECVTCLASS] {
+        for option in
+            [libc::IPV6_RECVPKTINFO, libc::IPV6_RECVERR, libc::IPV6_RECVHOPLIMIT, libc::IPV6_RECVTCLASS]
+        {
             sys::set_option(fd.raw(), ipv6, option, &on)?;
         }
         sys::set_option(fd.raw(), libc::SOL_SOCKET, libc::SO_RCVBUF, &RECEIVE_BUFFER)?;
@@ -99,6 +105,18 @@ impl ReceiveSocket {
             self.lengths[i] = (data, control, m.msg_hdr.msg_flags);
         }
         got
+    }
+
+    /// Throw away up to `n` entries of the error queue.
+    pub fn discard_errors(&self, n: usize) {
+        for _ in 0..n {
+            // SAFETY: an all-zero `msghdr` is valid: it has no buffers.
+            let mut m: libc::msghdr = unsafe { std::mem::zeroed() };
+            // SAFETY: the message points to nothing.
+            if unsafe { sys::recvmsg(self.raw(), &mut m, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) }.is_err() {
+                break;
+            }
+        }
     }
 
     /// Packet `i` of the last batch; `None` if it was cut off or lacks its metadata.

@@ -298,6 +298,7 @@ impl Runner {
     }
 
     fn packets(&mut self) {
+        self.receive.discard_errors(ERRORS);
         for _ in 0..BATCHES {
             let n = self.receive.receive(0);
             if n == 0 {
