@@ -439,3 +439,6 @@ impl Cell {
 fn take(flag: &AtomicBool) -> bool {
     flag.load(Relaxed) && flag.swap(false, SeqCst)
 }
+
+#[cfg(test)]
+mod tests;

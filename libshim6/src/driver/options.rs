@@ -77,7 +77,7 @@ impl Handle {
                 return Ok(Configured::Unchanged);
             }
             if cell.users() > 1 {
-                return Err(new);
+                return Err(Box::new(new));
             }
             *settings = Arc::new(new);
             Ok(Configured::InPlace)
@@ -88,7 +88,7 @@ impl Handle {
                 Configured::InPlace
             }
             Ok(other) => other,
-            Err(new) => match self.fork(cell, new, flow) {
+            Err(new) => match self.fork(cell, *new, flow) {
                 Some(fork) => {
                     self.detach(cell);
                     Configured::Forked(fork)

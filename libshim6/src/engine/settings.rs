@@ -309,6 +309,8 @@ impl Context {
         if self.reap.testing().is_some_and(|p| !all.contains(&p)) {
             self.reap.abort_test();
         }
+        let others = all.into_iter().filter(|p| !pairs.contains(p)).collect();
+        self.reap.set_answerable(others);
         self.reap.set_candidates_with_broken(&mut io.env(now), pairs, broken);
     }
 

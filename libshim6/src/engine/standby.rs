@@ -68,9 +68,10 @@ impl Context {
 
     /// Test the way to a locator of the peer, soon.
     pub(super) fn ask(&mut self, addr: Ipv6Addr) {
-        if self.peer.lists(&addr) && !self.tester.asked.contains(&addr) && self.tester.asked.len() < MAX_ASKED
-        {
-            self.tester.asked.push_back(addr);
+        let tester = &mut self.tester;
+        let known = tester.asked.contains(&addr) || self.reap.testing().is_some_and(|p| p.peer == addr);
+        if self.peer.lists(&addr) && !known && tester.asked.len() < MAX_ASKED {
+            tester.asked.push_back(addr);
         }
     }
 

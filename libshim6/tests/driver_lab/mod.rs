@@ -25,7 +25,7 @@ pub struct Lab {
 
 pub struct Side {
     /// A process that keeps the namespace and runs commands in it.
-    ns: String,
+    pub ns: String,
     pub addresses: Vec<Ipv6Addr>,
     pub host: Arc<Host>,
     pub handle: Handle,
@@ -35,7 +35,7 @@ pub struct Side {
 
 /// One connected socket.
 pub struct Host {
-    socket: UdpSocket,
+    pub socket: UdpSocket,
     ulids: UlidPair,
     detached: AtomicBool,
     /// The application bound the ULID itself, so the socket cannot be detached from it.
@@ -277,7 +277,7 @@ impl Side {
         build_udp(self.cell.ulids(), PORT, port, &[IoSlice::new(data)]).unwrap()
     }
 
-    fn flow(&self) -> Option<FlowId> {
+    pub fn flow(&self) -> Option<FlowId> {
         Some(FlowId { protocol: 17, local_port: PORT, peer_port: PORT })
     }
 
@@ -414,7 +414,7 @@ impl Side {
         &self.log
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 

@@ -61,6 +61,12 @@ pub(super) struct Test {
     last: bool,
 }
 
+/// Gap between the Probes of a test.
+fn gap(config: &ReapConfig, env: &mut Env) -> Duration {
+    let gap = config.initial_probe_timeout.max(Duration::from_millis(1));
+    if env.config.jitter { gap.mul_f64(env.rng.f64(0.8, 1.2)) } else { gap }
+}
+
 impl Reap {
     /// Values of this context from now on; those of probing from the next exploration or test on (API-PE-20).
     pub fn set_parameters(&mut self, parameters: Parameters) {
@@ -103,6 +109,12 @@ impl Reap {
         if let Some(e) = &mut self.exploration {
             e.dead = false;
         }
+    }
+
+    /// Pairs that are no candidates, because an application wants others, but by which the peer's Probes may be answered:
+    /// otherwise a peer whose pinned locator has vanished could never tell so.
+    pub fn set_answerable(&mut self, pairs: Vec<LocatorPair>) {
+        self.candidates.answers = pairs;
     }
 
     /// The pair that replaces the current one at once when that fails before `until` (API-HOT-10, API-HOT-11).
@@ -159,26 +171,44 @@ impl Reap {
             }
             (false, true) => return self.end_test(TestOutcome::Failed),
         };
-        let own = ProbeBlock { source: pair.local, destination: pair.peer, nonce: env.rng.u32(), data: 0 };
-        test.sent.push(own);
-        if test.last {
+        let last = test.last;
+        let own = self.test_probe(env, pair);
+        if let Some(test) = &mut self.test {
+            test.sent.push(own);
+        }
+        if last {
             self.start_send(env);
         }
-        let gap = self.probing.initial_probe_timeout.max(Duration::from_millis(1));
-        let gap = if env.config.jitter { gap.mul_f64(env.rng.f64(0.8, 1.2)) } else { gap };
+        let gap = gap(&self.probing, env);
         self.timers.restart(Timer::Test, env.now + gap);
+    }
+
+    fn test_probe(&mut self, env: &mut Env, pair: LocatorPair) -> ProbeBlock {
+        let own = ProbeBlock { source: pair.local, destination: pair.peer, nonce: env.rng.u32(), data: 0 };
         let state = ReapState::InboundOk;
         self.counters.probes_sent[state as usize] += 1;
         self.actions.push_back(Action::SendProbe { pair, state, sent: vec![own], received: Vec::new() });
+        own
+    }
+
+    /// The peer answered a test; its rules made it end its Keepalives and wait for something of ours. Where we wait for
+    /// something too, only an answer on the current pair can tell that this works: it is probed.
+    pub(super) fn close_test(&mut self, env: &mut Env) {
+        if self.timers.running(Timer::Send) {
+            self.closing = Some(self.test_probe(env, self.current));
+        } else {
+            self.start_keepalive(env);
+        }
     }
 
     /// Reports about the Probes of a test: how many there are, and whether they are about the alternative pair. Such an
     /// answer is no sign that the current pair works.
     pub(super) fn test_reports(&mut self, reports: &[ProbeBlock]) -> (usize, bool) {
-        let Some(test) = &self.test else { return (0, false) };
         let same = |r: &ProbeBlock, s: &ProbeBlock| {
             (r.nonce, r.source, r.destination) == (s.nonce, s.source, s.destination)
         };
+        let closed = self.closing.take_if(|c| reports.iter().any(|r| same(r, c)));
+        let Some(test) = &self.test else { return (usize::from(closed.is_some()), false) };
         let hits: Vec<_> = test.sent.iter().filter(|s| reports.iter().any(|r| same(r, s))).collect();
         let (n, alternative) = (hits.len(), hits.iter().any(|s| pair_of(s) == test.pair));
         if alternative {

@@ -222,11 +222,10 @@ impl Reap {
                 }
                 self.actions.extend(ended);
             }
-            // The answer to a test: the Send Timer goes on, or a dead current pair would never be found out. The peer waits
-            // for something now
+            // The answer to a test: the Send Timer goes on, or a dead current pair would never be found out
             ReapState::Operational if alternative && self.state == ReapState::Operational => {
                 self.records.record_received(env.now, first, arrived_on, &self.candidates);
-                self.start_keepalive(env);
+                self.close_test(env);
             }
             ReapState::Operational => {
                 self.records.record_received(env.now, first, arrived_on, &self.candidates);
@@ -301,7 +300,7 @@ impl Reap {
         if self.state == ReapState::InboundOk {
             self.start_send(env);
         }
-        let pair = match wanted.filter(|p| self.candidates.contains(*p)) {
+        let pair = match wanted.filter(|p| self.candidates.answerable(*p)) {
             Some(pair) => pair,
             None => match self.next_pair() {
                 Some(pair) => pair,
@@ -347,7 +346,7 @@ impl Reap {
 
     /// An answer outside schedule and order (RE-PS-12), on the first of the wanted pairs that may be probed (RE-PS-14).
     fn reactive_probe(&mut self, env: &mut Env, wanted: [LocatorPair; 2]) {
-        let back = wanted.into_iter().find(|p| self.candidates.contains(*p));
+        let back = wanted.into_iter().find(|p| self.candidates.answerable(*p));
         if let Some(pair) = back.or_else(|| self.candidates.pairs.first().copied()) {
             self.send_probe(env, pair);
         }

@@ -162,6 +162,8 @@ pub struct Reap {
     /// Values of the present exploration or test.
     probing: ReapConfig,
     test: Option<Test>,
+    /// The Probe that closed the last test.
+    closing: Option<ProbeBlock>,
     /// A confirmed alternative, and until when it counts.
     standby: Option<(LocatorPair, Time)>,
     actions: VecDeque<Action>,
@@ -193,6 +195,7 @@ impl Reap {
             parameters: Parameters::default(),
             probing: ReapConfig::default(),
             test: None,
+            closing: None,
             standby: None,
             actions: VecDeque::new(),
             counters: ReapCounters::default(),

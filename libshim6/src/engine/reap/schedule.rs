@@ -19,11 +19,18 @@ pub(super) struct Candidates {
     pub(super) broken: Vec<Ipv6Addr>,
     /// A pair about which there was a hint: after all unbroken ones (RE-FI-05).
     pub(super) demoted: Option<LocatorPair>,
+    /// Pairs that payload must not use, because an application chose others, but answers to Probes may.
+    pub(super) answers: Vec<LocatorPair>,
 }
 
 impl Candidates {
     pub(super) fn contains(&self, pair: LocatorPair) -> bool {
         self.pairs.contains(&pair)
+    }
+
+    /// May a Probe of the peer be answered there?
+    pub(super) fn answerable(&self, pair: LocatorPair) -> bool {
+        self.contains(pair) || self.answers.contains(&pair)
     }
 
     /// Rank of a pair for the choice among several that work; lower is better, `None` if it may not be used.

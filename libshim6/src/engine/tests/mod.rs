@@ -6,6 +6,7 @@ mod establish;
 mod keys;
 mod locators;
 mod matrix;
+mod options;
 mod recovery;
 mod rules;
 mod traffic;

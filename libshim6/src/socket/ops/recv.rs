@@ -137,6 +137,7 @@ pub unsafe fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> Outcome<isiz
     }
     // SAFETY: as above.
     match sys::plausible(msg) {
+        // SAFETY: as above.
         true => unsafe { receive(&socket, fd, &mut *msg, flags) },
         false => Err(Bypass),
     }

@@ -1,6 +1,7 @@
 //! Tests of REAP: single machine in this folder's `table`, `timing`, `probing`; two machines on a scripted path in
 //! `runs` and `outages`, with the harness `duo`.
 
+mod alternative;
 mod duo;
 mod outages;
 mod probing;
