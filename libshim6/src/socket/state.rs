@@ -51,6 +51,10 @@ pub mod flag {
     pub const OUR_PREFERENCE: u32 = 1 << 11;
     /// The engine was asked for once on behalf of this socket.
     pub const TRIED: u32 = 1 << 10;
+    /// The application set UDP_CORK.
+    pub const CORK: u32 = 1 << 12;
+    /// Data is gathered for a datagram that goes by other locators ([`super::Inner::gathered`]).
+    pub const GATHERED: u32 = 1 << 13;
     /// Our packet filter is attached (detached sockets).
     pub const OUR_FILTER: u32 = 1 << 9;
 }
@@ -84,11 +88,19 @@ pub struct Inner {
     pub peers: Peers,
     /// The cells that [`Socket::cell`] pointed to and that a thread may still look at.
     retired: Vec<Arc<Cell>>,
+    /// What MSG_MORE and UDP_CORK hold back, where the kernel cannot do it for us.
+    pub gathered: Vec<u8>,
 }
 
 impl Inner {
     fn new() -> Self {
-        Inner { local: Ipv6Addr::UNSPECIFIED, peer: None, peers: Peers::new(), retired: Vec::new() }
+        Inner {
+            local: Ipv6Addr::UNSPECIFIED,
+            peer: None,
+            peers: Peers::new(),
+            retired: Vec::new(),
+            gathered: Vec::new(),
+        }
     }
 }
 

@@ -104,7 +104,8 @@ unsafe fn train(
     let outs: Vec<Out<'_>> =
         msgs[..targets.len()].iter().filter_map(|m| unsafe { describe(&m.msg_hdr, flags) }).collect();
     let lens: Vec<usize> = outs.iter().map(Out::octets).collect();
-    if outs.len() < 2 || !simple(&outs[0]) || socket.has(flag::SHUT_WR) {
+    let gathers = flags & libc::MSG_MORE != 0 || socket.has(flag::CORK | flag::GATHERED);
+    if outs.len() < 2 || !simple(&outs[0]) || socket.has(flag::SHUT_WR) || gathers {
         // SAFETY: as above.
         let r = unsafe { rewritten(socket, fd, &outs[0], cell, &forward, &targets[0]) };
         if r >= 0 {

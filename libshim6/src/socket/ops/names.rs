@@ -133,7 +133,8 @@ pub unsafe fn setsockopt(
     }
     let pktinfo = level == libc::IPPROTO_IPV6 && name == libc::IPV6_RECVPKTINFO;
     let segment = level == libc::IPPROTO_UDP && name == super::rewritten::UDP_SEGMENT;
-    if !(pktinfo || segment) {
+    let cork = level == libc::IPPROTO_UDP && name == libc::UDP_CORK;
+    if !(pktinfo || segment || cork) {
         return Err(Bypass);
     }
     let socket = table::peek(fd).and_then(|_| table::pin(fd)).ok_or(Bypass)?;
@@ -150,6 +151,12 @@ pub unsafe fn setsockopt(
                     socket.set(flag::APP_PKTINFO, asked != 0);
                     if asked == 0 && socket.has(flag::OUR_PKTINFO) {
                         slow(|| sys::set_int(fd, level, name, 1).is_ok());
+                    }
+                }
+                false if cork => {
+                    socket.set(flag::CORK, asked != 0);
+                    if asked == 0 {
+                        super::rewritten::uncork(&socket, fd);
                     }
                 }
                 false => socket.segment.store(asked.clamp(0, 0xffff) as u32, Relaxed),

@@ -4,7 +4,7 @@ use super::super::guard::{self, set_errno};
 use super::super::state::flag;
 use super::super::table::Pinned;
 use super::super::{cmsg, sys};
-use super::way::Out;
+use super::way::{Out, Way, way};
 use super::{engine, note_sent};
 use crate::addr::UlidPair;
 use crate::driver::build_udp;
@@ -39,6 +39,19 @@ pub(super) unsafe fn rewritten(
     if !out.iov.iter().all(|v| v.iov_len == 0 || sys::can_read(v.iov_base, v.iov_len)) {
         return fail(libc::EFAULT);
     }
+    let more = out.flags & libc::MSG_MORE != 0 || socket.has(flag::CORK);
+    if more || socket.has(flag::GATHERED) {
+        let whole = match gather(socket, out, more) {
+            Ok(None) => return octets as isize,
+            Ok(Some(whole)) => whole,
+            Err(e) => return fail(e),
+        };
+        let iov = [iovec { iov_base: whole.as_ptr().cast_mut().cast(), iov_len: whole.len() }];
+        let all = Out { iov: &iov, ..*out };
+        // SAFETY: what was gathered is not given back, so this goes no deeper.
+        let r = unsafe { rewritten(socket, fd, &all, cell, forward, to) };
+        return if r < 0 { r } else { octets as isize };
+    }
     let mut packets = Vec::new();
     let built = guard::slow(|| {
         if !super::life::have_port(socket, fd) {
@@ -61,6 +74,37 @@ pub(super) unsafe fn rewritten(
             octets as isize
         }
         Err(e) => fail(e),
+    }
+}
+
+/// Add the data to what MSG_MORE or UDP_CORK holds back; the whole datagram, once there is no more to come.
+fn gather(socket: &Pinned, out: &Out<'_>, more: bool) -> Result<Option<Vec<u8>>, c_int> {
+    guard::slow(|| {
+        let mut inner = socket.inner();
+        if inner.gathered.len() + out.octets() > MAX_DATA {
+            // As in the kernel, which drops what it has.
+            inner.gathered = Vec::new();
+            socket.set(flag::GATHERED, false);
+            return Err(libc::EMSGSIZE);
+        }
+        // SAFETY: the application's buffers, readable as the caller has seen.
+        slices(out.iov).iter().for_each(|part| inner.gathered.extend_from_slice(part));
+        socket.set(flag::GATHERED, more);
+        Ok((!more).then(|| std::mem::take(&mut inner.gathered)))
+    })
+    .unwrap_or(Ok(None))
+}
+
+/// The application took UDP_CORK away: what was gathered goes out.
+pub(super) fn uncork(socket: &Pinned, fd: c_int) {
+    let out = Out { to: None, iov: &[], control: &[], flags: 0, any_file: false };
+    if socket.has(flag::GATHERED)
+        && let Way::Rewritten(cell, forward, to) = way(socket, fd, &out)
+    {
+        let saved = guard::errno();
+        // SAFETY: no buffer of the application's is involved.
+        unsafe { rewritten(socket, fd, &out, &cell, &forward, &to) };
+        set_errno(saved);
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Flags under which the kernel does something else than send this datagram now.
-pub(super) const NOT_OURS: c_int = libc::MSG_MORE | libc::MSG_OOB | libc::MSG_ERRQUEUE | libc::MSG_FASTOPEN;
+pub(super) const NOT_OURS: c_int = libc::MSG_OOB | libc::MSG_ERRQUEUE | libc::MSG_FASTOPEN;
 
 /// A datagram as the application gave it.
 #[derive(Clone, Copy)]

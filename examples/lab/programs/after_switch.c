@@ -1,0 +1,302 @@
+/*
+ * A client that waits until its path has failed and another one is in use, and then does what a program can do with a UDP
+ * socket. Arguments: address and port of an echo server, and a file that appears when the other path is in use. Prints
+ * "ready" when the failure may come, later a line for each thing that is not as it is on a healthy path.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define UDP_CORK 1
+#define UDP_SEGMENT 103
+#define SA(a) ((struct sockaddr *)&(a))
+
+static int failures;
+static void check(int fine, const char *file, int line, const char *what)
+{
+    if (!fine) {
+        printf("FAILED %s:%d: %s (errno %d, %s)\n", file, line, what, errno, strerror(errno));
+        failures++;
+    }
+}
+#define CHECK(c) (errno = 0, check((c) != 0, __FILE__, __LINE__, #c))
+#define FAILS(c, e) (errno = 0, check((c) == -1 && errno == (e), __FILE__, __LINE__, #c " fails with " #e))
+
+static struct sockaddr_in6 server;
+static char out[60000], in[65536];
+
+static int fresh(int connected)
+{
+    int fd = socket(AF_INET6, SOCK_DGRAM, 0);
+    struct timeval t = { .tv_sec = 2 };
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t);
+    if (connected && connect(fd, SA(server), sizeof server) != 0) {
+        perror("connect");
+        exit(2);
+    }
+    return fd;
+}
+
+static ssize_t ask(int fd, const char *text)
+{
+    size_t n = strlen(text);
+    return send(fd, text, n, 0) == (ssize_t)n ? recv(fd, in, sizeof in, 0) : -1;
+}
+
+static void empty(int fd)
+{
+    while (recv(fd, in, sizeof in, MSG_DONTWAIT) >= 0)
+        ;
+}
+
+static void sends(int c)
+{
+    struct iovec v[3] = { { "ab", 2 }, { NULL, 0 }, { "cde", 3 } };
+    struct msghdr m = { .msg_iov = v, .msg_iovlen = 3 };
+    CHECK(write(c, "write", 5) == 5 && read(c, in, 100) == 5 && memcmp(in, "write", 5) == 0);
+    CHECK(writev(c, v, 3) == 5 && recv(c, in, 100, 0) == 5 && memcmp(in, "abcde", 5) == 0);
+    CHECK(sendmsg(c, &m, MSG_NOSIGNAL) == 5 && recv(c, in, 100, 0) == 5);
+    CHECK(sendto(c, "named", 5, 0, SA(server), sizeof server) == 5 && recv(c, in, 100, 0) == 5);
+    CHECK(send(c, "", 0, 0) == 0 && recv(c, in, 100, 0) == 0);
+    CHECK(send(c, NULL, 0, 0) == 0 && recv(c, in, 100, 0) == 0);
+    CHECK(write(c, "", 0) == 0 && recv(c, in, 100, 0) == 0);
+    for (unsigned i = 0; i < sizeof out; i++)
+        out[i] = (char)(i * 7);
+    /* 1400 and 1432: over the path MTU with the extension header, alone with it not. */
+    int sizes[] = { 1, 7, 1200, 1400, 1432, 1452, 1453, 3000, 9000 };
+    for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        CHECK(send(c, out, (size_t)sizes[i], 0) == sizes[i]);
+        CHECK(recv(c, in, sizeof in, 0) == sizes[i] && memcmp(in, out, (size_t)sizes[i]) == 0);
+    }
+    FAILS(send(c, out, 65528, 0), EMSGSIZE);
+    struct mmsghdr mm[4] = { 0 }, back[4] = { 0 };
+    struct iovec w[4];
+    char place[4][8];
+    for (int i = 0; i < 4; i++) {
+        v[0] = (struct iovec){ out, 4 };
+        mm[i].msg_hdr = (struct msghdr){ .msg_iov = v, .msg_iovlen = 1 };
+        w[i] = (struct iovec){ place[i], 8 };
+        back[i].msg_hdr = (struct msghdr){ .msg_iov = &w[i], .msg_iovlen = 1 };
+    }
+    CHECK(sendmmsg(c, mm, 4, 0) == 4 && mm[3].msg_len == 4);
+    int got = 0;
+    for (int i = 0; i < 4 && got < 4; i++) {
+        int n = recvmmsg(c, back, (unsigned)(4 - got), MSG_WAITFORONE, NULL);
+        if (n < 0)
+            break;
+        got += n;
+    }
+    CHECK(got == 4);
+    /* Gathered with MSG_MORE and with UDP_CORK. */
+    CHECK(send(c, "one", 3, MSG_MORE) == 3 && send(c, "two", 3, 0) == 3);
+    CHECK(recv(c, in, 100, 0) == 6 && memcmp(in, "onetwo", 6) == 0);
+    int on = 1, off = 0;
+    CHECK(setsockopt(c, IPPROTO_UDP, UDP_CORK, &on, sizeof on) == 0);
+    CHECK(send(c, "three", 5, 0) == 5 && send(c, "four", 4, 0) == 4);
+    CHECK(setsockopt(c, IPPROTO_UDP, UDP_CORK, &off, sizeof off) == 0);
+    CHECK(recv(c, in, 100, 0) == 9 && memcmp(in, "threefour", 9) == 0);
+    /* A train of datagrams. */
+    int size = 500;
+    CHECK(setsockopt(c, IPPROTO_UDP, UDP_SEGMENT, &size, sizeof size) == 0);
+    CHECK(send(c, out, 1300, 0) == 1300);
+    for (int i = 0; i < 3; i++)
+        CHECK(recv(c, in, sizeof in, 0) == (i < 2 ? 500 : 300));
+    CHECK(setsockopt(c, IPPROTO_UDP, UDP_SEGMENT, &off, sizeof off) == 0);
+    void *volatile bad = (void *)8;
+    FAILS(send(c, bad, 100, 0), EFAULT);
+    FAILS(sendto(c, "x", 1, 0, bad, sizeof server), EFAULT);
+    empty(c);
+}
+
+static void receives(int c)
+{
+    struct sockaddr_in6 from;
+    socklen_t len = sizeof from;
+    int n = -1;
+    struct pollfd p = { .fd = c, .events = POLLIN | POLLOUT };
+    CHECK(poll(&p, 1, 0) == 1 && p.revents == POLLOUT);
+    CHECK(send(c, "abcdef", 6, 0) == 6);
+    p.events = POLLIN;
+    CHECK(poll(&p, 1, 2000) == 1 && p.revents == POLLIN);
+    CHECK(ioctl(c, FIONREAD, &n) == 0 && n == 6);
+    CHECK(recv(c, in, 2, MSG_PEEK | MSG_TRUNC) == 6);
+    CHECK(recvfrom(c, in, 2, MSG_PEEK, SA(from), &len) == 2 && len == sizeof from);
+    CHECK(memcmp(&from.sin6_addr, &server.sin6_addr, 16) == 0 && from.sin6_port == server.sin6_port);
+    struct iovec v[2] = { { in, 1 }, { in + 1, 2 } };
+    struct msghdr m = { .msg_name = &from, .msg_namelen = sizeof from, .msg_iov = v, .msg_iovlen = 2 };
+    CHECK(recvmsg(c, &m, 0) == 3 && m.msg_flags == MSG_TRUNC && m.msg_controllen == 0);
+    FAILS(recv(c, in, 10, MSG_DONTWAIT), EAGAIN);
+    struct timeval t = { .tv_usec = 50000 }, two = { .tv_sec = 2 };
+    CHECK(setsockopt(c, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t) == 0);
+    FAILS(recv(c, in, 10, 0), EAGAIN);
+    CHECK(setsockopt(c, SOL_SOCKET, SO_RCVTIMEO, &two, sizeof two) == 0);
+    int e = epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event ev = { .events = EPOLLIN | EPOLLET };
+    CHECK(epoll_ctl(e, EPOLL_CTL_ADD, c, &ev) == 0);
+    for (int i = 0; i < 5; i++) {
+        CHECK(send(c, "edge", 4, 0) == 4 && epoll_wait(e, &ev, 1, 2000) == 1);
+        CHECK(recv(c, in, 10, MSG_DONTWAIT) == 4);
+    }
+    close(e);
+    /* Octets that come to hand by ancillary data. */
+    int on = 1, off = 0, seen = 0;
+    CHECK(setsockopt(c, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof on) == 0);
+    union {
+        char octets[200];
+        struct cmsghdr align;
+    } u;
+    struct sockaddr_in6 name;
+    len = sizeof name;
+    CHECK(getsockname(c, SA(name), &len) == 0);
+    CHECK(send(c, "info", 4, 0) == 4);
+    m = (struct msghdr){ .msg_iov = v, .msg_iovlen = 2, .msg_control = u.octets, .msg_controllen = sizeof u.octets };
+    CHECK(recvmsg(c, &m, 0) == 3);
+    for (struct cmsghdr *h = CMSG_FIRSTHDR(&m); h != NULL; h = CMSG_NXTHDR(&m, h)) {
+        if (h->cmsg_level == IPPROTO_IPV6 && h->cmsg_type == IPV6_PKTINFO) {
+            CHECK(memcmp(CMSG_DATA(h), &name.sin6_addr, 16) == 0);
+            seen++;
+        }
+    }
+    CHECK(seen == 1);
+    CHECK(setsockopt(c, IPPROTO_IPV6, IPV6_RECVPKTINFO, &off, sizeof off) == 0);
+}
+
+static void nothing(int number)
+{
+    (void)number;
+}
+
+static void *send_after_signal(void *fd)
+{
+    usleep(50000);
+    kill(getpid(), SIGUSR1);
+    usleep(50000);
+    if (fd != NULL)
+        send(*(int *)fd, "late", 4, 0);
+    return NULL;
+}
+
+static void lives(int c)
+{
+    struct sockaddr_in6 name, peer;
+    socklen_t len = sizeof name;
+    CHECK(getsockname(c, SA(name), &len) == 0 && getpeername(c, SA(peer), &len) == 0);
+    CHECK(memcmp(&peer.sin6_addr, &server.sin6_addr, 16) == 0 && name.sin6_port != 0);
+    int d = dup(c), e = fcntl(c, F_DUPFD_CLOEXEC, 100);
+    CHECK(ask(d, "dup") == 3 && ask(e, "dupfd") == 5);
+    close(d);
+    close(e);
+    CHECK(ask(c, "still") == 5);
+    /* A child goes on with the socket, and has one of its own. */
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        int fine = 0;
+        for (int i = 0; i < 2 && !fine; i++)
+            fine = ask(c, "child") == 5;
+        _exit(fine ? 0 : 1);
+    }
+    int status = -1;
+    CHECK(waitpid(pid, &status, 0) == pid);
+    printf("child %s\n", status == 0 ? "heard" : "unheard");
+    empty(c);
+    CHECK(ask(c, "parent") == 6);
+    pid = fork();
+    if (pid == 0) {
+        char command[100];
+        snprintf(command, sizeof command, "printf exec >&%d", c);
+        execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+        _exit(127);
+    }
+    CHECK(waitpid(pid, &status, 0) == pid);
+    printf("exec %s\n", status == 0 ? "sent" : "refused");
+    usleep(200000);
+    empty(c);
+    /* Interrupted, with and without SA_RESTART. */
+    struct timeval none = { 0 }, two = { .tv_sec = 2 };
+    CHECK(setsockopt(c, SOL_SOCKET, SO_RCVTIMEO, &none, sizeof none) == 0);
+    pthread_t t;
+    struct sigaction action = { .sa_handler = nothing };
+    sigaction(SIGUSR1, &action, NULL);
+    CHECK(pthread_create(&t, NULL, send_after_signal, NULL) == 0);
+    FAILS(recv(c, in, 10, 0), EINTR);
+    pthread_join(t, NULL);
+    action.sa_flags = SA_RESTART;
+    sigaction(SIGUSR1, &action, NULL);
+    CHECK(pthread_create(&t, NULL, send_after_signal, &c) == 0);
+    CHECK(recv(c, in, 10, 0) == 4);
+    pthread_join(t, NULL);
+    CHECK(setsockopt(c, SOL_SOCKET, SO_RCVTIMEO, &two, sizeof two) == 0);
+    /* Other sockets to the same server: one that existed, new ones, one that is connected again. */
+    int f = fresh(1);
+    CHECK(ask(f, "fresh") == 5);
+    struct sockaddr_in6 unspec = { .sin6_family = AF_UNSPEC };
+    CHECK(connect(f, SA(unspec), sizeof unspec) == 0);
+    FAILS(send(f, "x", 1, 0), EDESTADDRREQ);
+    FAILS(getpeername(f, SA(peer), &len), ENOTCONN);
+    CHECK(connect(f, SA(server), sizeof server) == 0);
+    CHECK(ask(f, "again") == 5);
+    close(f);
+    f = fresh(0);
+    for (int i = 0; i < 3; i++) {
+        CHECK(sendto(f, "unconnected", 11, 0, SA(server), sizeof server) == 11);
+        len = sizeof peer;
+        CHECK(recvfrom(f, in, 100, 0, SA(peer), &len) == 11);
+        CHECK(memcmp(&peer.sin6_addr, &server.sin6_addr, 16) == 0);
+    }
+    close(f);
+    CHECK(shutdown(c, SHUT_WR) == 0);
+    FAILS(send(c, "x", 1, MSG_NOSIGNAL), EPIPE);
+    f = fresh(1);
+    CHECK(ask(f, "last") == 4);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 4)
+        return 2;
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    server.sin6_family = AF_INET6;
+    server.sin6_port = htons((unsigned short)atoi(argv[2]));
+    if (inet_pton(AF_INET6, argv[1], &server.sin6_addr) != 1)
+        return 2;
+    int c = fresh(1), before = 0;
+    struct timeval t = { .tv_usec = 20000 }, two = { .tv_sec = 2 };
+    setsockopt(c, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t);
+    time_t end = time(NULL) + 25;
+    for (int good = 0; good < 20 || access(argv[3], F_OK) != 0; usleep(10000)) {
+        if (time(NULL) > end) {
+            printf("FAILED: no switch\n");
+            return 1;
+        }
+        good = ask(c, "ping") == 4 ? good + 1 : 0;
+        if (good == 40 && before++ == 0)
+            printf("ready\n");
+    }
+    setsockopt(c, SOL_SOCKET, SO_RCVTIMEO, &two, sizeof two);
+    usleep(200000);
+    empty(c);
+    sends(c);
+    printf("sends\n");
+    receives(c);
+    printf("receives\n");
+    lives(c);
+    printf("lives\ndone, %d failures\n", failures);
+    return failures != 0;
+}
