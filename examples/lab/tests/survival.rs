@@ -229,6 +229,6 @@ fn a_program_on_another_port_is_not_disturbed() {
     let mut program = Program::Python.client(bench.topology.server.addresses[0]).unwrap();
     *program.iter_mut().find(|word| **word == PORT.to_string()).unwrap() = "5006".to_owned();
     let mut other = bench.start(Side::Client, "other", &with(program, "--count 200 --seconds 10"), None);
-    assert!(other.wait(ms(10_000)).unwrap().success());
+    assert!(other.wait(ms(30_000)).unwrap().success());
     assert!(other.trace().errors.iter().all(|(error, _)| error == "ECONNREFUSED"), "only before it listens");
 }
