@@ -8,7 +8,7 @@ mod common;
 use common::{Bench, ms, pause, with};
 use shim6_lab::in_lab;
 use shim6_lab::now_ns;
-use shim6_lab::programs::{PORT, Program, Running, Shim};
+use shim6_lab::programs::{PORT, Program, Running, Shim, wait_for_port};
 use shim6_lab::scenario::{Failure, InUse, Outcome, Scenario};
 use shim6_lab::topology::{Blackhole, Side};
 use std::time::Duration;
@@ -118,9 +118,10 @@ fn a_reader_that_naps_is_no_dead_path() {
     in_lab!();
     let bench = Bench::new(2);
     let server = bench.serve(Program::Python, "--nap 2.5", Some(&bench.shim));
-    let client = bench.ask(Program::Python, "--interval-ms 10", Some(&bench.shim));
+    // In a nap the queue overflows: nothing is put into it then that could wake anybody
+    let client = bench.ask(Program::Python, "--interval-ms 4", Some(&bench.shim));
     bench.wait_for_context();
-    pause(5000);
+    pause(6000);
     assert!(server.trace().longest_silence(server.trace().received[0].1, now_ns()) > ms(2000), "it does nap");
     for side in ["client", "server"] {
         assert!(!bench.log(side).contains("exploring"), "{side}: {}", bench.log(side));
@@ -226,9 +227,10 @@ fn a_program_on_another_port_is_not_disturbed() {
     let mut alone = Program::Python.server().unwrap();
     *alone.iter_mut().find(|word| **word == PORT.to_string()).unwrap() = "5006".to_owned();
     let _other = bench.start(Side::Server, "other-server", &alone, None);
+    assert!(wait_for_port(&bench.topology.server, 5006));
     let mut program = Program::Python.client(bench.topology.server.addresses[0]).unwrap();
     *program.iter_mut().find(|word| **word == PORT.to_string()).unwrap() = "5006".to_owned();
     let mut other = bench.start(Side::Client, "other", &with(program, "--count 200 --seconds 10"), None);
     assert!(other.wait(ms(30_000)).unwrap().success());
-    assert!(other.trace().errors.iter().all(|(error, _)| error == "ECONNREFUSED"), "only before it listens");
+    assert_eq!(other.trace().errors, []);
 }

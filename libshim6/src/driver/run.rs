@@ -190,14 +190,21 @@ impl Runner {
         let now = clock::now();
         if self.engine.poll_timeout().is_some_and(|t| t <= now) {
             // What the timers count on must be known to the engine first.
+            let mut unread = Vec::new();
             if now.since(self.sampled) >= SAMPLE_FRESH {
                 self.sampled = now;
                 for key in self.active.clone() {
                     let last = self.tracked.get(&key).map_or(now, Tracked::sampled);
-                    self.sample_with_queue(now, last, key);
+                    if self.sample_with_queue(now, last, key) {
+                        unread.push(key);
+                    }
                 }
             }
             self.engine.handle_timeout(now);
+            // A Keepalive Timer that ran out starts again for them: what a full queue drops wakes nobody.
+            for key in unread {
+                self.engine.payload_of(now, key.ulids, key.fii, Direction::Received, 1, 0, None);
+            }
             self.carry_out(now);
         }
         self.delivery.expire(now, &self.shared.counters);
@@ -281,14 +288,15 @@ impl Runner {
     }
 
     /// The same, and if the application reads nothing, what came into its queue (RE-FB-23), `since` then at the earliest:
-    /// a Keepalive is rather sent too early than too late.
-    fn sample_with_queue(&mut self, now: Time, since: Time, key: CellKey) {
+    /// a Keepalive is rather sent too early than too late. Tells if there was such data.
+    fn sample_with_queue(&mut self, now: Time, since: Time, key: CellKey) -> bool {
         let last = self.sample(now, key);
         if last.is_some_and(|r| r.direction == Direction::Received) || !self.unread.is_fresh(key.ulids) {
-            return;
+            return false;
         }
         let at = last.map_or(since, |r| r.at.max(since));
         self.engine.payload_of(at, key.ulids, key.fii, Direction::Received, 1, 0, None);
+        true
     }
 
     /// The cells of a pair, the shared one first.

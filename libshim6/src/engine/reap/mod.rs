@@ -241,6 +241,8 @@ impl Reap {
         if self.paused {
             return;
         }
+        // Told late, it may be dated before what was heard since: the silence began after that.
+        env.now = env.now.max(self.last_heard.unwrap_or(env.now));
         match self.state {
             // RE-SM-04
             ReapState::Operational => {
