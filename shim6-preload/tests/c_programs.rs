@@ -179,6 +179,7 @@ fn exported_symbols() {
         "sendmsg",
         "sendto",
         "setsockopt",
+        "shim6_preloaded",
         "shutdown",
         "socket",
         "socketpair",
