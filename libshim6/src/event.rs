@@ -2,6 +2,7 @@
 
 use crate::addr::{ContextTag, Fii, LocatorPair, UlidPair};
 use crate::time::Time;
+use serde::{Deserialize, Serialize};
 
 /// Something that happened to a context.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +18,8 @@ pub struct Event {
 }
 
 /// The kinds of [`Event`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EventKind {
     /// The context is ESTABLISHED (or I2BIS-SENT again became so).
     Established {
@@ -64,7 +66,8 @@ pub enum EventKind {
 }
 
 /// Why REAP took the current pair for dead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FailureCause {
     /// The Send Timer expired.
     SendTimeout,
@@ -83,7 +86,8 @@ pub enum FailureCause {
 }
 
 /// Why a context was discarded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DiscardReason {
     /// No traffic and no user for the idle time.
     Idle,

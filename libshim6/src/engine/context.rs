@@ -397,6 +397,8 @@ impl Context {
             timers: self.timers(io),
             standby: self.tester.standby(),
             settings: self.settings.clone(),
+            last_heard: self.reap.last_heard(),
+            counters: self.reap.counters(),
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::wire::{Probe, ProbeBlock, ReapState};
 use alternative::Test;
 use reports::Records;
 use schedule::{Candidates, Schedule};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -103,7 +104,7 @@ pub enum Action {
 }
 
 /// Counters of one context (RE-OP-05). Arrays are indexed by Sta.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReapCounters {
     /// Keepalives sent.
     pub keepalives_sent: u64,
