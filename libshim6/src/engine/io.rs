@@ -2,6 +2,7 @@
 
 use super::settings::{ContextTimers, LocatorPreference, Settings};
 use crate::addr::{ContextTag, Fii, FlowId, LocatorPair, UlidPair};
+use crate::event::Switch;
 use crate::identity::Identity;
 use crate::wire::ReapState;
 use std::net::Ipv6Addr;
@@ -213,6 +214,8 @@ pub struct ContextInfo {
     pub timers: ContextTimers,
     /// The alternative pair that was last confirmed by a test, if hot standby is on.
     pub standby: Option<LocatorPair>,
+    /// The latest switches of the pair, newest last; 16 at most.
+    pub switches: Vec<Switch>,
     /// What the application set, as far as it is in force.
     pub settings: Arc<Settings>,
 }
