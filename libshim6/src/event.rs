@@ -58,11 +58,58 @@ pub enum EventKind {
         /// From now on.
         new: LocatorPair,
     },
+    /// The first datagram has left by a new pair: all that is known of the switch, after its [`EventKind::PairChanged`].
+    Switched(Switch),
     /// The context is gone.
     Discarded {
         /// Why.
         reason: DiscardReason,
     },
+}
+
+/// A change of the pair for sending: why, on what evidence, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Switch {
+    /// Until then.
+    pub old: LocatorPair,
+    /// From then on.
+    pub new: LocatorPair,
+    /// Why the old one was left.
+    pub cause: SwitchCause,
+    /// What the choice of the new one rests on.
+    pub evidence: Evidence,
+    /// When something was last heard from the peer before the decision was due.
+    pub last_heard: Option<Time>,
+    /// When it was known that the old pair had to be left.
+    pub detected: Time,
+    /// When payload was directed to the new one.
+    pub at: Time,
+    /// When the first datagram left by it.
+    pub first_packet: Option<Time>,
+}
+
+/// Why a pair was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SwitchCause {
+    /// It failed.
+    Failure(FailureCause),
+    /// Another one is preferred, by an application, by the peer, or because it was in use before it failed.
+    Preferred,
+    /// An application chose another one (SHIM_LOC_LOCAL_SEND, SHIM_LOC_PEER_SEND).
+    Pinned,
+}
+
+/// What shows that a pair works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Evidence {
+    /// The peer reported a Probe of this exploration on it.
+    Report,
+    /// It was the standby pair; the confirmed test began then.
+    Standby(Time),
+    /// A test of it succeeded just now.
+    Test,
+    /// None was asked for: the choice of an application.
+    Choice,
 }
 
 /// Why REAP took the current pair for dead.

@@ -292,6 +292,9 @@ impl Runner {
     /// Tell the engine what passed since the last time; the last of it.
     pub(super) fn sample(&mut self, now: Time, key: CellKey) -> Option<Report> {
         let t = self.tracked.get_mut(&key)?;
+        if let Some(at) = t.cell.take_first_by_pair() {
+            self.engine.first_sent(at, key.ulids, key.fii);
+        }
         let (flow, mut last) = (t.flow, None);
         for r in t.sample(now) {
             self.engine.payload_of(r.at, key.ulids, key.fii, r.direction, r.packets, r.bytes, flow);

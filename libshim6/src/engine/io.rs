@@ -3,6 +3,7 @@
 use super::reap::ReapCounters;
 use super::settings::{ContextTimers, LocatorPreference, Settings};
 use crate::addr::{ContextTag, Fii, FlowId, LocatorPair, UlidPair};
+use crate::event::Switch;
 use crate::identity::Identity;
 use crate::time::Time;
 use crate::wire::ReapState;
@@ -217,6 +218,8 @@ pub struct ContextInfo {
     pub timers: ContextTimers,
     /// The alternative pair that was last confirmed by a test, if hot standby is on.
     pub standby: Option<LocatorPair>,
+    /// The latest switches of the pair, newest last; 16 at most.
+    pub switches: Vec<Switch>,
     /// What the application set, as far as it is in force.
     pub settings: Arc<Settings>,
     /// When anything was last received.
