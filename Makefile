@@ -3,11 +3,12 @@
 CARGO ?= cargo
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help setup build demo test bench-failover test-transparency lint fmt conformance clean
+.PHONY: help setup build demo test bench bench-failover test-transparency lint fmt conformance clean
 
 help:
 	@echo "make demo         unmodified programs lose a path, with and without the shim (DEMO_ARGS=--help for more)"
 	@echo "make test         everything that is checked: format, lints, all tests, conformance"
+	@echo "make bench        speed, alone and under the shim, before and after a switch (BENCH_ARGS=--quick; about 5 minutes)"
 	@echo "make bench-failover  how long flows are silent when their path fails, next to kernel MPTCP (BENCH_ARGS=--quick; about 5 minutes)"
 	@echo "make test-transparency  other people's programs, alone and under the shim (installs some servers: scripts/setup)"
 	@echo "make build        the tool and the preload library, in target/release"
@@ -49,7 +50,11 @@ test: setup
 	  END { printf "test result: all %d tests passed; %d failed; %d ignored\n", passed, failed, ignored; exit failed || !passed }' \
 	  target/test.log
 
-# Fails if something broke, not if a goal was missed. docs/bench/README.md tells how to read it.
+# These fail if something broke, not if a goal was missed. docs/bench/README.md tells how to read them.
+bench: setup build
+	@scripts/setup bench
+	$(CARGO) run --locked --release --quiet -p shim6-lab --bin shim6-bench -- --readme README.md $(BENCH_ARGS)
+
 bench-failover: setup build
 	$(CARGO) run --locked --release --quiet -p shim6-lab --bin shim6-bench-failover -- --readme README.md $(BENCH_ARGS)
 

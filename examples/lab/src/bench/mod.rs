@@ -3,10 +3,18 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`failover`] | the longest silence of a flow when its path fails, next to kernel MPTCP |
+//! | [`speed`] | throughput, delay and cost, alone and under the shim, before and after a switch |
+//! | [`load`] | the programs that make the load, and their answers |
+//! | [`item`] | one measured quantity, its goal, and the tables |
+//! | [`tunnel`] | the same work by a userspace tunnel |
 //! | [`plot`] | the plots, as SVG |
 
 pub mod failover;
+pub mod item;
+pub mod load;
 pub mod plot;
+pub mod speed;
+pub mod tunnel;
 
 use crate::{Error, Result};
 use serde_json::json;
