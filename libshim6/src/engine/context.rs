@@ -18,6 +18,9 @@ use std::time::Duration;
 /// Most copies of I2 or I2bis that received packets cause: one per this time (S6-N-25).
 const POKE_INTERVAL: Duration = Duration::from_millis(500);
 
+/// Flows of the peer that a context remembers as its own.
+const MAX_FLOWS: usize = 64;
+
 /// What an R1 or R1bis brought and the I2 or I2bis gives back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Reply {
@@ -86,6 +89,8 @@ pub(super) struct Context {
     pub(super) claims: VecDeque<Claim>,
     /// Sent in I1, I2 and I2bis as Flow option.
     pub(super) flow: Option<FlowId>,
+    /// Flows that the peer has shown to belong to it: by the Flow option, by tagged payload.
+    pub(super) flows: Vec<FlowId>,
     /// Keepalive Timeout that the peer announced.
     pub(super) keepalive_timeout: Duration,
     pub(super) last_use: Time,
@@ -136,6 +141,7 @@ impl Context {
             requests: VecDeque::new(),
             claims: VecDeque::new(),
             flow: None,
+            flows: Vec::new(),
             keepalive_timeout: DEFAULT_KEEPALIVE_TIMEOUT,
             last_use: now,
             idle_check: now,
@@ -150,6 +156,18 @@ impl Context {
             announced: DEFAULT_KEEPALIVE_TIMEOUT.as_secs() as u16,
             tester: Tester::default(),
         }
+    }
+
+    /// The peer's flow, as we see it; `false`: known already. The oldest makes room.
+    pub(super) fn add_flow(&mut self, flow: FlowId) -> bool {
+        if self.flows.contains(&flow) {
+            return false;
+        }
+        if self.flows.len() >= MAX_FLOWS {
+            self.flows.remove(0);
+        }
+        self.flows.push(flow);
+        true
     }
 
     /// The Keepalive Timeout option of the peer (RE-KT-08, RE-KT-09).
