@@ -120,6 +120,35 @@ static inline int to_peer(const char *text, int port)
     return fd;
 }
 
+/* Server and client hear each other. */
+static inline void echo(int server, int client)
+{
+    char buf[16];
+    struct sockaddr_in6 from;
+    socklen_t len = sizeof from;
+    CHECK(send(client, "ping", 4, 0) == 4);
+    CHECK(recvfrom(server, buf, sizeof buf, 0, SA(from), &len) == 4);
+    CHECK(sendto(server, "pong", 4, 0, SA(from), len) == 4);
+    CHECK(recv(client, buf, sizeof buf, 0) == 4);
+}
+
+/* A server at the wildcard address and a client that is connected to it. */
+static inline void server_and_client(int *server, int *client)
+{
+    int port;
+    *server = bound("::", &port);
+    *client = to_peer(B, port);
+    echo(*server, *client);
+}
+
+/* The child exits with 0. */
+static inline void ended_well(pid_t pid)
+{
+    int status = -1;
+    CHECK(pid > 0 && waitpid(pid, &status, 0) == pid);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 static inline void same_address(const struct sockaddr_in6 *a, const char *text, int port)
 {
     struct sockaddr_in6 b = address(text, port);
