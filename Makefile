@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 help:
 	@echo "make demo         unmodified programs lose a path, with and without the shim (DEMO_ARGS=--help for more)"
-	@echo "make test         everything that is checked: format, lints, all tests, conformance"
+	@echo "make test         everything that is checked: format, lints, all tests, conformance, programs of others"
 	@echo "make test-transparency  other people's programs, alone and under the shim (installs some servers: scripts/setup)"
 	@echo "make build        the tool and the preload library, in target/release"
 	@echo "make setup        install the packages that demo and tests need and that are missing (Debian, Ubuntu)"
@@ -43,12 +43,13 @@ test: setup
 	python3 scripts/test_conformance.py
 	scripts/conformance --check
 	scripts/implementation-report --check
+	$(CARGO) run --locked --quiet -p shim6-lab --bin shim6-transparency -- --subset
 	$(CARGO) test --locked --workspace --no-fail-fast | tee target/test.log
 	@awk '/^test result:/ { passed += $$4; failed += $$6; ignored += $$8 } \
 	  END { printf "test result: all %d tests passed; %d failed; %d ignored\n", passed, failed, ignored; exit failed || !passed }' \
 	  target/test.log
 
-# All of it; nginx, sshd, Node and Java are installed for this alone.
+# All of it; a subset is part of `make test`. nginx, sshd, Node and Java are installed for this alone.
 test-transparency:
 	@scripts/setup transparency
 	$(CARGO) build --locked --workspace

@@ -76,7 +76,9 @@ static inline void own_network(void)
                  "PATH=$PATH:/usr/sbin:/sbin;"
                  "ip link set lo up;"
                  "ip link add d0 type veth peer name d1; ip link set d0 up; ip link set d1 up;"
-                 "ip addr add " A "/64 dev d0 nodad; ip addr add " B "/64 dev d0 nodad'") == 0);
+                 "ip addr add " A "/64 dev d0 nodad; ip addr add " B "/64 dev d0 nodad;"
+                 /* The kernel makes them its own a little later. */
+                 "for a in " A " " B "; do until ip -6 route get $a | grep -q ^local; do sleep 0.01; done; done'") == 0);
 }
 
 static inline struct sockaddr_in6 address(const char *text, int port)

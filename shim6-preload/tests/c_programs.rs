@@ -61,6 +61,11 @@ fn families() {
 }
 
 #[test]
+fn memory() {
+    both("memory.c");
+}
+
+#[test]
 fn processes() {
     both("processes.c");
 }

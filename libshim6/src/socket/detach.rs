@@ -73,7 +73,8 @@ pub fn ulid_lost(ulid: Ipv6Addr) -> UlidLoss {
             Mode::Connected => !socket.has(flag::APP_BOUND | flag::RAW) && detach(&socket),
             // Bound by the application, or it would not have the address.
             Mode::Unconnected => {
-                let goes_on = |p: &Peer| p.local == ulid && p.cell.as_ref().is_some_and(|c| c.is_associated());
+                let goes_on =
+                    |p: &Peer| p.local == ulid && p.cell.as_ref().is_some_and(|c| c.is_associated());
                 !socket.inner().peers.iter().any(|(_, p)| goes_on(p))
             }
             Mode::Plain | Mode::Detached => true,

@@ -129,11 +129,13 @@ mod tests {
             libc::mprotect((rw + PAGE) as *mut _, PAGE, libc::PROT_NONE);
             libc::munmap((ro + PAGE) as *mut _, PAGE);
         }
-        let fresh = |p: usize| (p..p + 3 * PAGE).step_by(PAGE).for_each(|p| {
-            for access in [Read, Write] {
-                entry(p / PAGE, access).1.store(0, Relaxed);
-            }
-        });
+        let fresh = |p: usize| {
+            (p..p + 3 * PAGE).step_by(PAGE).for_each(|p| {
+                for access in [Read, Write] {
+                    entry(p / PAGE, access).1.store(0, Relaxed);
+                }
+            })
+        };
         fresh(rw);
         fresh(ro);
         assert!(!checked(rw + PAGE - 1, 2, Read) && checked(rw + PAGE - 1, 1, Read));

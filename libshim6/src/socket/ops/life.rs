@@ -73,8 +73,7 @@ fn adopt(fd: c_int) -> Option<Pinned> {
         return Some(socket);
     }
     let option = |name| sys::int_option(fd, libc::SOL_SOCKET, name).ok();
-    let found =
-        || served(option(libc::SO_DOMAIN)?, option(libc::SO_TYPE)?, option(libc::SO_PROTOCOL)?);
+    let found = || served(option(libc::SO_DOMAIN)?, option(libc::SO_TYPE)?, option(libc::SO_PROTOCOL)?);
     track(fd, flag::ELIGIBLE, slow(found)??)
 }
 

@@ -18,7 +18,13 @@ const CHUNK: usize = 65_536;
 /// # Safety
 /// As the libc function.
 #[inline]
-pub unsafe fn pwritev2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> Outcome<isize> {
+pub unsafe fn pwritev2(
+    fd: c_int,
+    iov: *const iovec,
+    n: c_int,
+    offset: off_t,
+    flags: c_int,
+) -> Outcome<isize> {
     let socket = active(fd).filter(|_| offset == -1 && n > 0).ok_or(Bypass)?;
     // SAFETY: the application's arguments.
     let Some(iov_parts) = (unsafe { vectors(iov, n as usize) }) else { return Err(Bypass) };

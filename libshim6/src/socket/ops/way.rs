@@ -73,7 +73,8 @@ pub(super) fn way<'a>(socket: &'a Pinned, fd: c_int, out: &Out<'_>) -> Way<'a> {
         if to.port() != 0 && to.port() != socket.protocol().into() {
             return Way::Plain;
         }
-        unported = Out { to: Some(Some(SocketAddrV6::new(*to.ip(), 0, to.flowinfo(), to.scope_id()))), ..*out };
+        unported =
+            Out { to: Some(Some(SocketAddrV6::new(*to.ip(), 0, to.flowinfo(), to.scope_id()))), ..*out };
         out = &unported;
     }
     let mode = socket.mode();
