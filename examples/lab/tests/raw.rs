@@ -56,7 +56,6 @@ fn goes_on(bench: &Bench, client: &Running, struck: u64, limit: Duration) {
 
 #[test]
 fn a_connected_raw_socket_outlives_a_blackhole() {
-    // API-GEN-09, S6-E-10
     in_lab!();
     let bench = Bench::new(2);
     let (_server, client) = echo(&bench, -1, "connected");
