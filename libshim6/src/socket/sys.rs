@@ -30,18 +30,35 @@ pub fn plausible<T>(p: *const T) -> bool {
 /// Can `len` octets at `p` be read? One system call; a kernel before 5.14 cannot tell and says yes.
 pub fn can_read<T>(p: *const T, len: usize) -> bool {
     const MADV_POPULATE_READ: c_int = 22;
+    !matches!(populate(p, len, MADV_POPULATE_READ), Err(libc::EFAULT | libc::ENOMEM))
+}
+
+/// Can `len` octets at `p` be written? As [`can_read`].
+pub fn can_write<T>(p: *mut T, len: usize) -> bool {
+    const MADV_POPULATE_WRITE: c_int = 23;
+    match populate(p, len, MADV_POPULATE_WRITE) {
+        // The memory is read-only, or the kernel does not know the question.
+        Err(libc::EINVAL) => {
+            let own = 0u8;
+            populate(&raw const own, 1, MADV_POPULATE_WRITE).is_err()
+        }
+        result => !matches!(result, Err(libc::EFAULT | libc::ENOMEM)),
+    }
+}
+
+fn populate<T>(p: *const T, len: usize, advice: c_int) -> Result<(), c_int> {
     const PAGE: usize = 4096;
     if !plausible(p) {
-        return false;
+        return Err(libc::EFAULT);
     }
     let first = p as usize & !(PAGE - 1);
-    let Some(end) = (p as usize).checked_add(len.max(1)) else { return false };
+    let end = (p as usize).checked_add(len.max(1)).ok_or(libc::EFAULT)?;
     let saved = super::guard::errno();
     // SAFETY: maps pages that are there in any case, and touches no memory.
-    let r = unsafe { libc::syscall(libc::SYS_madvise, first, end - first, MADV_POPULATE_READ) };
-    let error = super::guard::errno();
+    let r = unsafe { libc::syscall(libc::SYS_madvise, first, end - first, advice) };
+    let result = if r == 0 { Ok(()) } else { Err(super::guard::errno()) };
     super::guard::set_errno(saved);
-    r == 0 || !matches!(error, libc::EFAULT | libc::ENOMEM)
+    result
 }
 
 /// The address family that an application passed in the kind of call that may take its time; `None` if the kernel is
@@ -182,9 +199,43 @@ pub fn random_u32() -> Option<u32> {
 
 /// Is something readable on `fd` now? Leaves a pending error in place, unlike a read.
 pub fn readable(fd: c_int) -> bool {
-    let mut p = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    ready(fd, libc::POLLIN)
+}
+
+fn ready(fd: c_int, events: libc::c_short) -> bool {
+    let mut p = libc::pollfd { fd, events, revents: 0 };
     let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `p` and `zero` outlive the call.
     let n = unsafe { libc::syscall(libc::SYS_ppoll, &raw mut p, 1, &raw const zero, 0usize, 0usize) };
-    n == 1 && p.revents & libc::POLLIN != 0
+    n == 1 && p.revents & events != 0
+}
+
+/// Is there room in the send queue of `fd`?
+pub fn writable(fd: c_int) -> bool {
+    ready(fd, libc::POLLOUT)
+}
+
+/// Give a datagram to the kernel that it holds back.
+pub fn hold_back(fd: c_int, data: &[u8]) -> bool {
+    let flags = libc::MSG_MORE | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: `data` is readable for its length.
+    let n = unsafe {
+        libc::syscall(libc::SYS_sendto, fd, data.as_ptr(), data.len(), flags, std::ptr::null::<c_void>(), 0)
+    };
+    n == data.len() as c_long
+}
+
+/// Have the kernel drop what it holds back: it does so when more data cannot be read.
+pub fn drop_held_back(fd: c_int) {
+    let flags = libc::MSG_MORE | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    let nowhere = std::ptr::without_provenance::<c_void>(1);
+    // SAFETY: the kernel finds that nothing can be read there.
+    unsafe { libc::syscall(libc::SYS_sendto, fd, nowhere, 1usize, flags, std::ptr::null::<c_void>(), 0) };
+}
+
+/// Is there an interface with this index?
+pub fn has_interface(index: u32) -> bool {
+    let mut name = [0u8; libc::IF_NAMESIZE];
+    // SAFETY: `name` has room for the longest name.
+    !unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) }.is_null()
 }

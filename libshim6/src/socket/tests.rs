@@ -6,20 +6,23 @@ use super::host::Sockets;
 use super::state::Mode;
 use super::{guard, ops, real, sys, table};
 use crate::addr::{ContextTag, FlowId, LocatorPair, UlidPair};
-use crate::driver::build_udp;
+use crate::config::ReapConfig;
 use crate::driver::cell::{Cell, ContextView, Forward};
 use crate::driver::host::{DeliverTo, SocketHost, UlidLoss};
 use crate::driver::testing::{in_netns, run};
-use crate::engine::LocatorInfo;
+use crate::driver::{Arrival, Configured, build_udp};
+use crate::engine::{Feedback, LocatorError, LocatorInfo, Settings};
 use libc::{c_int, c_void, socklen_t};
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::{Arc, Mutex, MutexGuard, Once};
+use std::time::Duration;
 
 static CELLS: Mutex<Option<HashMap<UlidPair, Arc<Cell>>>> = Mutex::new(None);
 static SENT: Mutex<Vec<(UlidPair, Vec<u8>)>> = Mutex::new(Vec::new());
 static REFUSED: Mutex<Vec<UlidPair>> = Mutex::new(Vec::new());
+static ARRIVAL: Mutex<(Option<UlidPair>, Option<LocatorPair>)> = Mutex::new((None, None));
 static WOKEN: Mutex<Vec<(UlidPair, Option<FlowId>)>> = Mutex::new(Vec::new());
 
 struct Recorder;
@@ -60,6 +63,37 @@ impl Backend for Recorder {
     fn identity_source_for(&self, local: Ipv6Addr) -> Option<Ipv6Addr> {
         (local == ip("2001:db8:1::1")).then(|| ip("2001:db8:1::2"))
     }
+    fn attach(&self, _: &Cell) {}
+    fn detach(&self, _: &Cell) {}
+    fn configure(
+        &self,
+        _: &Arc<Cell>,
+        _: Option<FlowId>,
+        change: &mut dyn FnMut(&mut Settings),
+    ) -> Configured {
+        change(&mut Settings::default());
+        Configured::InPlace
+    }
+    fn fork(&self, _: &Cell, _: Settings, _: Option<FlowId>) -> Option<Arc<Cell>> {
+        None
+    }
+    fn set_hot_standby(&self, _: &Cell, _: bool) {}
+    fn probe_peer(&self, _: &Cell, _: Ipv6Addr) {}
+    fn feedback(&self, _: &Cell, _: Feedback) {}
+    fn establish(&self, _: &Cell, _: Option<FlowId>) {}
+    fn abandon_setup(&self, _: &Cell) {}
+    fn forward_for(
+        &self,
+        cell: &Cell,
+        local: Option<Ipv6Addr>,
+        peer: Option<Ipv6Addr>,
+    ) -> Result<Option<Forward>, LocatorError> {
+        cell.forward_on(local, peer, |_| 1500)
+    }
+    fn arrival(&self, flowinfo: u32, _: u32) -> Option<Arrival> {
+        let (ulids, locators) = *ARRIVAL.lock().unwrap();
+        (flowinfo != 0).then_some(Arrival { ulids: ulids?, fii: 0, locators: locators? })
+    }
 }
 
 /// A namespace with the recorder for an engine; one test at a time, because there is one fd table.
@@ -68,7 +102,12 @@ fn world(f: impl FnOnce() + Send) {
     static INSTALL: Once = Once::new();
     let _one: MutexGuard<'_, ()> = ONE.lock().unwrap_or_else(|e| e.into_inner());
     INSTALL.call_once(|| {
-        backend::install(Running { backend: Box::new(Recorder), prefer_identity_source: false });
+        backend::install(Running {
+            backend: Box::new(Recorder),
+            prefer_identity_source: false,
+            setup_wait: Duration::ZERO,
+            reap: ReapConfig::default(),
+        });
     });
     *CELLS.lock().unwrap() = None;
     SENT.lock().unwrap().clear();

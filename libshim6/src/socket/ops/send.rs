@@ -3,12 +3,13 @@
 // The width of some fields differs between C libraries.
 #![allow(clippy::unnecessary_cast)]
 
+use super::super::state::flag;
 use super::super::table::Pinned;
-use super::super::{Bypass, Outcome, guard, real, sys};
+use super::super::{Bypass, Outcome, guard, real, setup, sys};
 use super::named::{named, source_is_gone};
-use super::rewritten::rewritten;
+use super::rewritten::{fail, rewritten};
 use super::way::{Out, Way, way};
-use super::{activated, active, learn_port, note_sent, refused};
+use super::{activated, active, ancillary, learn_port, note_sent, refused};
 use libc::{c_int, c_void, iovec, msghdr, sockaddr, socklen_t};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -16,12 +17,17 @@ use std::sync::atomic::Ordering::Relaxed;
 pub(super) const MAX_BATCH: usize = 1024;
 
 /// Decide on one datagram and send it. `plain` is the application's own call.
-unsafe fn transmit(
+pub(super) unsafe fn transmit(
     socket: &Pinned,
     fd: c_int,
     out: &Out<'_>,
     plain: impl FnOnce() -> isize,
 ) -> Outcome<isize> {
+    if socket.has(flag::NOT_DEFERRED | flag::WAITING)
+        && let Some(e) = setup::before_send(socket, fd, out.to.flatten(), out.flags)
+    {
+        return Ok(fail(e));
+    }
     match way(socket, fd, out) {
         Way::Plain => Err(Bypass),
         Way::Healthy(cell, peer) => {
@@ -38,7 +44,7 @@ unsafe fn transmit(
         }
         Way::Named(cell, to, source) => {
             // SAFETY: the application's buffers, as it passed them.
-            let r = unsafe { named(fd, out, &to, source) };
+            let r = unsafe { named(fd, out, &to, source, 0) };
             if r >= 0 {
                 note_sent(socket, &cell, r as usize, Some(to));
             } else if source_is_gone(&cell) {
@@ -128,6 +134,11 @@ pub unsafe fn sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> Outcome<is
     }
     // SAFETY: the application's arguments.
     let app = unsafe { &*msg };
+    // SAFETY: as above.
+    if unsafe { ancillary::has_any(app) } {
+        // SAFETY: as above.
+        return unsafe { ancillary::sendmsg(fd, app, flags) };
+    }
     let socket = if app.msg_name.is_null() { active(fd) } else { activated(fd) }.ok_or(Bypass)?;
     // SAFETY: as above.
     unsafe {
