@@ -262,7 +262,7 @@ fn neighbour(port: u16) -> Sock {
         let there = scope.spawn(move || {
             in_netns(move || {
                 tid_out.send(nix::unistd::gettid()).unwrap();
-                went.recv().unwrap();
+                went.recv_soon();
                 run(&format!(
                     "ip link set d1 up; ip addr add {P}/64 dev d1 nodad;
                      ip -6 route add default via 2001:db8:1::1"
@@ -273,7 +273,7 @@ fn neighbour(port: u16) -> Sock {
                 Sock(fd)
             })
         });
-        run(&format!("ip link set d1 netns {}", tid.recv().unwrap()));
+        run(&format!("ip link set d1 netns {}", tid.recv_soon()));
         go.send(()).unwrap();
         there.join().unwrap()
     })
@@ -322,9 +322,9 @@ fn a_connected_socket_counts_for_its_pair_and_wakes_once() {
         let cell = Recorder.cell(UlidPair { local: *local.ip(), peer: ip(B) }).unwrap();
         assert_eq!(c.send(b"abc"), Ok(3));
         assert_eq!(c.send(b""), Ok(0));
-        assert_eq!(s.recv().unwrap().1, local);
+        assert_eq!(s.recv_soon().1, local);
         assert_eq!(s.send_to(b"answer", local), Ok(6));
-        assert_eq!(c.recv().unwrap().0, b"answer");
+        assert_eq!(c.recv_soon().0, b"answer");
         let sample = cell.sample();
         assert_eq!((sample.sent, sample.received, sample.bytes), (2, 1, 9));
         let flow = FlowId { protocol: 17, local_port: local.port(), peer_port: s.port() };
@@ -345,14 +345,14 @@ fn a_wildcard_server_answers_by_the_pair_that_it_was_asked_by() {
         let c = Sock::bound(at(A, 5001));
         // The kernel alone would answer A from A, not from B.
         assert_eq!(c.send_to(b"q", at(B, 5000)), Ok(1));
-        let (_, from) = s.recv().unwrap();
+        let (_, from) = s.recv_soon();
         assert_eq!(from, at(A, 5001));
         assert_eq!(s.send_to(b"plain", from), Ok(5));
-        assert_eq!(c.recv().unwrap().1, at(A, 5000), "without a context the kernel's choice stays");
+        assert_eq!(c.recv_soon().1, at(A, 5000), "without a context the kernel's choice stays");
         let pair = cell(B, A);
         associate(&pair, false);
         assert_eq!(s.send_to(b"context", from), Ok(7));
-        assert_eq!(c.recv().unwrap(), (b"context".to_vec(), at(B, 5000)));
+        assert_eq!(c.recv_soon(), (b"context".to_vec(), at(B, 5000)));
         assert_eq!(pair.sample().received, 1);
         associate(&pair, true);
         assert_eq!(s.send_to(b"moved", from), Ok(5));
@@ -507,9 +507,9 @@ fn a_socket_outlives_its_local_ulid() {
         c.connect(at("2001:db8:3::1", 6001));
         assert_eq!(table::peek(c.0).unwrap().mode(), Mode::Connected);
         assert_eq!(c.send(b"new"), Ok(3));
-        let (_, from) = stranger.recv().unwrap();
+        let (_, from) = stranger.recv_soon();
         stranger.send_to(b"hello", from).unwrap();
-        assert_eq!(c.recv().unwrap().0, b"hello");
+        assert_eq!(c.recv_soon().0, b"hello");
     });
 }
 
@@ -538,7 +538,7 @@ fn a_wildcard_socket_shows_the_ulid_for_what_was_injected_to_loopback() {
         };
         assert_eq!(r, Ok(0));
         inject(P, A, 40, 5002, b"first");
-        assert_eq!(s.recv().unwrap().1, at(P, 40));
+        assert_eq!(s.recv_soon().1, at(P, 40));
         let pair = cell(A, P);
         assert_eq!(pair.sample().received, 1);
         associate(&pair, true);
