@@ -27,20 +27,30 @@ pub fn plausible<T>(p: *const T) -> bool {
     p as isize >= 4096
 }
 
+const MADV_POPULATE_READ: c_int = 22;
+
 /// Can `len` octets at `p` be read? One system call; a kernel before 5.14 cannot tell and says yes.
 pub fn can_read<T>(p: *const T, len: usize) -> bool {
-    const MADV_POPULATE_READ: c_int = 22;
     !matches!(populate(p, len, MADV_POPULATE_READ), Err(libc::EFAULT | libc::ENOMEM))
 }
 
-/// Can `len` octets at `p` be written? As [`can_read`].
+/// Can the application's `len` octets at `p` be written, by us and not by the kernel? As [`can_read`].
 pub fn can_write<T>(p: *mut T, len: usize) -> bool {
     const MADV_POPULATE_WRITE: c_int = 23;
-    match populate(p, len, MADV_POPULATE_WRITE) {
-        // The memory is read-only, or the kernel does not know the question.
+    is_ordinary(p, len, MADV_POPULATE_WRITE)
+}
+
+/// As [`can_read`], and also `false` for memory that belongs to a device: enough for the value of an option.
+pub fn can_read_value<T>(p: *const T, len: usize) -> bool {
+    is_ordinary(p, len, MADV_POPULATE_READ)
+}
+
+fn is_ordinary<T>(p: *const T, len: usize, advice: c_int) -> bool {
+    match populate(p, len, advice) {
+        // The memory does not allow it, or the kernel does not know the question.
         Err(libc::EINVAL) => {
             let own = 0u8;
-            populate(&raw const own, 1, MADV_POPULATE_WRITE).is_err()
+            populate(&raw const own, 1, advice).is_err()
         }
         result => !matches!(result, Err(libc::EFAULT | libc::ENOMEM)),
     }

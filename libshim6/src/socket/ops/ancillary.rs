@@ -40,7 +40,7 @@ pub(super) unsafe fn has_any(app: &msghdr) -> bool {
 #[cold]
 unsafe fn look(app: &msghdr) -> bool {
     let len = app.msg_controllen as usize;
-    if len > MAX_CONTROL || !sys::can_read(app.msg_control, len) {
+    if len > MAX_CONTROL || !sys::can_read_value(app.msg_control, len) {
         return false;
     }
     // SAFETY: readable, as the kernel says.

@@ -46,7 +46,8 @@ pub(super) enum State {
 /// Inside `guard::slow` only.
 pub(super) fn state(socket: &Pinned, fd: c_int) -> State {
     let served = matches!(socket.mode(), Mode::Connected | Mode::Detached);
-    if !served && !sys::has_peer(fd) {
+    // The kernel does not tell the peer of a raw socket, which has no port.
+    if !served && !sys::has_peer(fd) && socket.inner().peer.is_none() {
         return State::U;
     }
     let cell = if served { cell_for_options(socket) } else { None };

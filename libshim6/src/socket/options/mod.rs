@@ -211,7 +211,7 @@ pub unsafe fn set(
         _ if clear => 0,
         _ => size,
     };
-    if wanted > 0 && !sys::can_read(value, wanted) {
+    if wanted > 0 && !sys::can_read_value(value, wanted) {
         return fail(libc::EFAULT);
     }
     let octets: &[u8] = match wanted {
