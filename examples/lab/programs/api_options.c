@@ -241,7 +241,7 @@ static void bad_messages(void)
             else if (k == 7)
                 f.fb_indicator = 4, put(&c, level, SHIM_FEEDBACK, &f, sizeof f);
             else
-                put_locator(&c, level, SHIM_LOC_LOCAL_SEND, &l), put(&c, level, SHIM_FEEDBACK, &f, 5);
+                put_locator(&c, level, SHIM_LOC_LOCAL_SEND, &l), put(&c, level, SHIM_FEEDBACK, &s, 5);
             FAILS(send_with(fd, &c), EINVAL);
         }
         struct control c = { .len = 0 };

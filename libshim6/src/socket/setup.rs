@@ -41,7 +41,7 @@ pub struct Waiting {
 /// Inside `guard::slow` only.
 pub fn begin(socket: &Pinned) -> Option<Arc<Cell>> {
     let own = cell_for_options(socket)?;
-    ask(own.ulids(), ops::flow(socket))
+    ask(own.ulids(), ops::flow_of(socket, None))
 }
 
 /// The cell of the pair, whose context is being set up now.
@@ -134,9 +134,9 @@ fn first_to(socket: &Pinned, fd: c_int, to: &SocketAddrV6, limit: Duration) -> O
     let until = match until {
         Some(until) => until,
         None => {
-            let local_port = socket.local_port.load(Relaxed) as u16;
-            let flow = FlowId { protocol: libc::IPPROTO_UDP as u8, local_port, peer_port: to.port() };
-            let asked = ask(cell.ulids(), Some(flow).filter(|f| f.local_port != 0));
+            // An unbound UDP socket has no port yet to tell the peer.
+            let flow = Some(socket.flow(to.port())).filter(|f| (f.local_port == 0) == (f.peer_port == 0));
+            let asked = ask(cell.ulids(), flow);
             let until = if asked.is_some() { now + limit } else { now };
             socket.inner().peers.wait_until(to, until);
             until

@@ -14,7 +14,7 @@ use super::super::{Bypass, Outcome, cmsg, options, real, setup, sys};
 use super::named::named;
 use super::rewritten::{fail, rewritten};
 use super::send::{describe, transmit};
-use super::way::{Out, resolve, source};
+use super::way::{Out, resolve, serving, source};
 use super::{activated, cell_for_options, engine, note_sent, refused};
 use crate::addr::is_servable;
 use crate::capi::types::*;
@@ -40,7 +40,7 @@ pub(super) unsafe fn has_any(app: &msghdr) -> bool {
 #[cold]
 unsafe fn look(app: &msghdr) -> bool {
     let len = app.msg_controllen as usize;
-    if len > MAX_CONTROL || !sys::can_read_value(app.msg_control, len) {
+    if len > MAX_CONTROL || !sys::can_read(app.msg_control, len) {
         return false;
     }
     // SAFETY: readable, as the kernel says.
@@ -199,8 +199,13 @@ fn context(socket: &Pinned, fd: c_int, out: &Out<'_>) -> Option<(Arc<Cell>, Sock
         let inner = socket.inner();
         (inner.local, inner.peer)
     };
+    // In place of a port, a raw socket may be given its protocol.
+    let unported = |to: SocketAddrV6| match socket.has(flag::RAW) {
+        true => SocketAddrV6::new(*to.ip(), 0, to.flowinfo(), to.scope_id()),
+        false => to,
+    };
     let own = |to: SocketAddrV6| peer.is_some_and(|p| p.ip() == to.ip() && p.port() == to.port());
-    let (cell, to, local) = match out.to {
+    let (cell, to, local) = match out.to.map(|to| to.map(unported)) {
         None if socket.mode() != Mode::Unconnected => (cell_for_options(socket)?, peer?, local),
         Some(Some(to)) if socket.mode() != Mode::Unconnected && own(to) => {
             (cell_for_options(socket)?, to, local)
@@ -211,6 +216,7 @@ fn context(socket: &Pinned, fd: c_int, out: &Out<'_>) -> Option<(Arc<Cell>, Sock
         }
         _ => return None,
     };
+    let cell = serving(socket, cell, &to);
     cell.is_associated().then_some((cell, to, local))
 }
 

@@ -21,16 +21,17 @@ use std::sync::atomic::Ordering::Relaxed;
 /// As the libc function.
 #[inline]
 pub unsafe fn sendmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flags: c_int) -> Outcome<c_int> {
-    if !sys::plausible(msgs) || n == 0 {
+    let n = (n as usize).min(MAX_BATCH);
+    if n == 0 || !sys::can_write(msgs, n * size_of::<mmsghdr>()) {
         return Err(Bypass);
     }
     // SAFETY: the application's arguments.
-    if let Some(done) = unsafe { each(fd, msgs, n as usize, flags) } {
+    if let Some(done) = unsafe { each(fd, msgs, n, flags) } {
         return done;
     }
     let socket = activated(fd).ok_or(Bypass)?;
     // SAFETY: the application passed `n` structures at `msgs`; the kernel takes no more than MAX_BATCH.
-    let msgs = unsafe { std::slice::from_raw_parts_mut(msgs, (n as usize).min(MAX_BATCH)) };
+    let msgs = unsafe { std::slice::from_raw_parts_mut(msgs, n) };
     // SAFETY: as above.
     if let Some(done) = unsafe { healthy_batch(&socket, fd, msgs, flags) } {
         return Ok(done);
@@ -54,8 +55,10 @@ pub unsafe fn sendmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flags: c_int) -
 /// that fails (API-CM-26). `None`: neither.
 unsafe fn each(fd: c_int, msgs: *mut mmsghdr, n: usize, flags: c_int) -> Option<Outcome<c_int>> {
     // SAFETY: the application passed `n` structures at `msgs`; the kernel takes no more than MAX_BATCH.
-    let msgs = unsafe { std::slice::from_raw_parts_mut(msgs, n.min(MAX_BATCH)) };
-    let waits = table::peek(fd).is_some_and(|s| s.has(flag::NOT_DEFERRED | flag::WAITING));
+    let msgs = unsafe { std::slice::from_raw_parts_mut(msgs, n) };
+    let waits = table::peek(fd).is_some_and(|s| {
+        s.has(flag::WAITING) || (s.has(flag::NOT_DEFERRED) && s.mode() == Mode::Unconnected)
+    });
     // SAFETY: the application's headers.
     if !waits && !msgs.iter().any(|m| unsafe { ancillary::has_any(&m.msg_hdr) }) {
         return None;
@@ -126,7 +129,7 @@ unsafe fn train(
         // SAFETY: the application's arguments.
         let Some(out) = (unsafe { describe(&m.msg_hdr, flags) }).filter(simple) else { break };
         match way(socket, fd, &out) {
-            Way::Rewritten(c, f, to) if c.ulids() == cell.ulids() && f == forward => targets.push(to),
+            Way::Rewritten(c, f, to) if c.key() == cell.key() && f == forward => targets.push(to),
             _ => break,
         }
     }
@@ -134,7 +137,7 @@ unsafe fn train(
     let outs: Vec<Out<'_>> =
         msgs[..targets.len()].iter().filter_map(|m| unsafe { describe(&m.msg_hdr, flags) }).collect();
     let lens: Vec<usize> = outs.iter().map(Out::octets).collect();
-    let gathers = flags & libc::MSG_MORE != 0 || socket.has(flag::CORK | flag::GATHERED);
+    let gathers = flags & libc::MSG_MORE != 0 || socket.has(flag::CORK | flag::GATHERED | flag::RAW);
     if outs.len() < 2 || !simple(&outs[0]) || socket.has(flag::SHUT_WR) || gathers {
         // SAFETY: as above.
         let r = unsafe { rewritten(socket, fd, &outs[0], cell, &forward, &targets[0]) };
@@ -153,7 +156,7 @@ unsafe fn train(
         outs.iter().zip(&targets).map(one).collect::<Option<Vec<_>>>()
     });
     let sent = match packets.flatten() {
-        Some(packets) => send_packets(fd, cell, &forward, &packets, flags),
+        Some(packets) => send_packets(fd, cell, &forward, socket.protocol(), &packets, flags),
         None => Err(libc::EAGAIN),
     };
     match sent {

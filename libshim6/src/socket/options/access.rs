@@ -1,7 +1,7 @@
 //! What a socket is to the options, and how settings reach its context.
 
 use super::super::guard::errno;
-use super::super::ops::{adopt_any, cell_for_options, fail, flow};
+use super::super::ops::{adopt_any, cell_for_options, fail, flow_of};
 use super::super::state::{ForkLock, Mode, flag};
 use super::super::table::Pinned;
 use super::super::{Bypass, Outcome, backend, sys};
@@ -51,6 +51,8 @@ pub(super) fn state(socket: &Pinned, fd: c_int) -> State {
         return State::U;
     }
     let cell = if served { cell_for_options(socket) } else { None };
+    // The peer may have made an instance for this flow.
+    let cell = cell.map(|cell| flow_of(socket, None).and_then(|flow| cell.of_flow(flow)).unwrap_or(cell));
     match cell.map(|cell| (cell.view(), cell)) {
         Some((view, cell)) if view.associated => State::C(Context { settings: cell.settings(), cell, view }),
         _ => State::N,
@@ -101,7 +103,7 @@ impl Call<'_> {
     ) -> Result<(), c_int> {
         let Some(engine) = backend::current() else { return Err(libc::ENOENT) };
         let old = &context.cell;
-        match engine.backend.configure(old, flow(self.socket), &mut change) {
+        match engine.backend.configure(old, flow_of(self.socket, None), &mut change) {
             Configured::Unchanged => Ok(()),
             Configured::InPlace => {
                 pin_at_once(old, context);

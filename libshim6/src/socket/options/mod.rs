@@ -113,7 +113,7 @@ pub unsafe fn get(
         Err(answer) => return answer,
     };
     let Some(kind) = Kind::of(name) else { return fail(libc::ENOPROTOOPT) };
-    if value.is_null() || !sys::can_write(len, size_of::<socklen_t>()) {
+    if value.is_null() || !sys::can_write(len.cast::<u8>(), size_of::<socklen_t>()) {
         return fail(libc::EFAULT);
     }
     // SAFETY: readable, as the kernel says.
@@ -211,7 +211,7 @@ pub unsafe fn set(
         _ if clear => 0,
         _ => size,
     };
-    if wanted > 0 && !sys::can_read_value(value, wanted) {
+    if wanted > 0 && !sys::can_read(value, wanted) {
         return fail(libc::EFAULT);
     }
     let octets: &[u8] = match wanted {
