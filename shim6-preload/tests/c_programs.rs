@@ -188,6 +188,31 @@ fn options() {
     both("options.c");
 }
 
+// API-GEN-03, API-GEN-05, API-GEN-07, API-GEN-08, API-GEN-09, API-GEN-10, API-GEN-12, API-CM-15, API-CM-28
+#[test]
+fn options_states() {
+    both("options_states.c");
+}
+
+/// Reads and writes beyond the application's buffers, as the compiler's checks in the program see them, and use of
+/// what nobody wrote, also inside the library, as Valgrind does.
+#[test]
+fn options_under_memory_checkers() {
+    let flags =
+        ["c", "-std=c11", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-static-libasan"];
+    for source in ["options.c", "options_states.c"] {
+        let (_dir, program) = compile(&[source], &flags);
+        // What the library keeps for the life of the process is no leak of the program's.
+        let mut command = Command::new(&program);
+        let text = run(command.env("LD_PRELOAD", library()).env("ASAN_OPTIONS", "detect_leaks=0"));
+        assert!(text.contains("ok ") && !text.contains("FAILED"), "{text}");
+    }
+    let (_dir, program) = compile(&["options_states.c"], &["c", "-std=c11"]);
+    let mut command = Command::new("valgrind");
+    let text = run(command.args(["-q", "--error-exitcode=9"]).arg(program).env("LD_PRELOAD", library()));
+    assert!(text.contains("ok ") && !text.contains("FAILED") && !text.contains("=="), "{text}");
+}
+
 // API-ABI-03, API-ABI-04, API-ABI-09, API-ABI-10, API-ABI-12, API-ST-01
 #[test]
 fn header() {
