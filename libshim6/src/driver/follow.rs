@@ -214,6 +214,7 @@ fn view(info: Option<ContextInfo>) -> ContextView {
         available: i.available,
         timers: i.timers,
         standby: i.standby,
+        switches: i.switches,
         ..ContextView::default()
     })
 }
