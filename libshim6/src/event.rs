@@ -68,7 +68,7 @@ pub enum EventKind {
 }
 
 /// A change of the pair for sending: why, on what evidence, and when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Switch {
     /// Until then.
     pub old: LocatorPair,
@@ -89,7 +89,8 @@ pub struct Switch {
 }
 
 /// Why a pair was left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SwitchCause {
     /// It failed.
     Failure(FailureCause),
@@ -100,7 +101,8 @@ pub enum SwitchCause {
 }
 
 /// What shows that a pair works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Evidence {
     /// The peer reported a Probe of this exploration on it.
     Report,

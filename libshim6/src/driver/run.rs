@@ -316,7 +316,7 @@ impl Runner {
     }
 
     /// The cells of a pair, the shared one first.
-    fn keys(&self, ulids: UlidPair) -> Vec<CellKey> {
+    pub(super) fn keys(&self, ulids: UlidPair) -> Vec<CellKey> {
         let range = CellKey { ulids, fii: 0 }..=CellKey { ulids, fii: Fii::MAX };
         self.tracked.range(range).map(|(key, _)| *key).collect()
     }
@@ -400,7 +400,9 @@ impl Runner {
             }
             let datagram = Datagram { source: p.source, destination: p.destination, data: p.data };
             let Some(d) = self.engine.handle_datagram(now, &datagram) else { continue };
-            self.delivery.handle(now, &shared, &p, &d);
+            if let Some(flow) = self.delivery.handle(now, &shared, &p, &d) {
+                self.engine.flow_heard(d.ulids, d.fii, flow);
+            }
             let (ulids, octets) = (d.ulids, d.data.len());
             // A fork of ours has a cell of its own; any other instance serves the shared one.
             let own = CellKey { ulids, fii: d.fii };

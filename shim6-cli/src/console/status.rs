@@ -6,6 +6,7 @@ use comfy_table::{Table, presets};
 use serde_json::json;
 use shim6::driver::console::client::{self, Connection};
 use shim6::driver::console::{ContextStatus, LocatorStatus, Status};
+use shim6::event::{Evidence, Switch, SwitchCause};
 use shim6::time::Time;
 use std::process::ExitCode;
 
@@ -143,10 +144,37 @@ fn context(c: &ContextStatus, now: Time) {
         t.add_row([what.to_owned(), value]);
     }
     println!("{}", t.trim_fmt());
+    for switch in &c.switches {
+        println!("{}: {}", ago(now, switch.at), describe(switch));
+    }
     println!("locators of this host in the context");
     locators(&c.local);
     println!("locators of the peer");
     locators(&c.peer);
+}
+
+/// A switch of the pair in words.
+pub(super) fn describe(s: &Switch) -> String {
+    let after = |t: Time| s.last_heard.map_or("-".to_owned(), |heard| t.since(heard).as_millis().to_string());
+    let why = match s.cause {
+        SwitchCause::Failure(cause) => name(&cause),
+        SwitchCause::Preferred => "another one is preferred".into(),
+        SwitchCause::Pinned => "chosen by the application".into(),
+    };
+    let shown = match s.evidence {
+        Evidence::Report => "a probe",
+        Evidence::Standby(_) => "hot standby",
+        Evidence::Test => "a test",
+        Evidence::Choice => "nothing",
+    };
+    format!(
+        "moved from {} to {} ({why}; the new one shown by {shown}); after the last sign of the peer: detected {} ms, \
+         first datagram {} ms",
+        s.old,
+        s.new,
+        after(s.detected),
+        s.first_packet.map_or("-".to_owned(), after),
+    )
 }
 
 fn ago(now: Time, then: Time) -> String {

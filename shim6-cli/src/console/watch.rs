@@ -112,6 +112,7 @@ fn describe(notice: &Notice) -> String {
             format!("{pair} works, found within {} ms", ms(*started))
         }
         EventKind::PairChanged { old, new } => format!("payload moves from {old} to {new}"),
+        EventKind::Switched(switch) => super::status::describe(switch),
         EventKind::Discarded { reason } => format!("context discarded ({})", super::status::name(reason)),
     }
 }

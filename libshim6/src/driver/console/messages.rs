@@ -2,7 +2,7 @@
 
 use crate::addr::{Fii, UlidPair};
 use crate::engine::{ContextInfo, ContextState, LocalLocator, LocatorInfo, ReapCounters};
-use crate::event::{Event, EventKind};
+use crate::event::{Event, EventKind, Switch};
 use crate::time::Time;
 use crate::wire::ReapState;
 use serde::{Deserialize, Serialize};
@@ -102,6 +102,8 @@ pub struct ContextStatus {
     pub last_heard: Option<Time>,
     /// What REAP counted (RE-OP-05).
     pub counters: ReapCounters,
+    /// The latest switches of the pair, newest last.
+    pub switches: Vec<Switch>,
 }
 
 /// A locator.
@@ -159,6 +161,7 @@ impl From<ContextInfo> for ContextStatus {
             keepalive_timeout_ms: c.timers.keepalive_timeout.as_millis() as u64,
             last_heard: c.last_heard,
             counters: c.counters,
+            switches: c.switches,
         }
     }
 }
