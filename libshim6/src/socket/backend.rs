@@ -14,6 +14,7 @@ use std::os::fd::RawFd;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::*};
+use std::time::Duration;
 
 /// What the socket layer asks of the engine; `driver::Handle` in production.
 pub trait Backend: Send + Sync {
@@ -39,6 +40,8 @@ pub trait Backend: Send + Sync {
     fn socket_closing(&self, fd: RawFd);
     /// An address with an identity on the same interface and of the same scope as `local`, which has none.
     fn identity_source_for(&self, local: Ipv6Addr) -> Option<Ipv6Addr>;
+    /// End, and wait for that, but not longer than this.
+    fn end(&self, _limit: Duration) {}
 }
 
 impl Backend for Handle {
@@ -71,6 +74,9 @@ impl Backend for Handle {
     }
     fn identity_source_for(&self, local: Ipv6Addr) -> Option<Ipv6Addr> {
         self.identity_source_for(local)
+    }
+    fn end(&self, limit: Duration) {
+        self.stop_within(limit);
     }
 }
 
@@ -118,6 +124,7 @@ pub fn ensure() -> Option<&'static Running> {
         return Some(running);
     }
     watch_forks();
+    guard::redirect_panics();
     match aside(start).flatten() {
         Some(running) => {
             install(running);

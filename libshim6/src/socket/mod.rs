@@ -22,6 +22,7 @@ pub mod ops;
 mod peers;
 mod ports;
 pub mod real;
+mod refs;
 mod registry;
 mod shimopt;
 mod state;
