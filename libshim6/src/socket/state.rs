@@ -5,7 +5,7 @@ use super::peers::Peers;
 use super::refs::{PIN, Record, Refs};
 use super::registry;
 use crate::addr::FlowId;
-use crate::driver::cell::Cell;
+use crate::driver::cell::{Cell, Forward};
 use crate::driver::udp::UDP;
 use std::cell::UnsafeCell;
 use std::net::{Ipv6Addr, SocketAddrV6};
@@ -86,6 +86,8 @@ pub struct Inner {
     pub local: Ipv6Addr,
     /// The peer of a connected socket.
     pub peer: Option<SocketAddrV6>,
+    /// Where the parent's payload went when it forked us.
+    pub inherited: Option<Forward>,
     /// The peers of an unconnected one.
     pub peers: Peers,
     /// The cells that [`Socket::cell`] pointed to and that a thread may still look at.
@@ -99,6 +101,7 @@ impl Inner {
         Inner {
             local: Ipv6Addr::UNSPECIFIED,
             peer: None,
+            inherited: None,
             peers: Peers::new(),
             retired: Vec::new(),
             gathered: Vec::new(),
@@ -270,11 +273,13 @@ impl Socket {
     /// # Safety
     /// No other thread exists.
     unsafe fn after_fork(&self) {
-        let had_cell = !self.cell.swap(ptr::null_mut(), SeqCst).is_null();
-        self.set(flag::NO_CELL, had_cell);
+        // SAFETY: the parent's cells are never freed in the child.
+        let cell = unsafe { self.cell.swap(ptr::null_mut(), SeqCst).as_ref() };
+        self.set(flag::NO_CELL, cell.is_some());
         // Threads of the parent that had the record pinned do not exist here.
         self.refs.forget_pins();
         let mut fresh = Inner::new();
+        fresh.inherited = cell.and_then(Cell::forward_after_fork);
         // SAFETY: one thread; `local` and `peer` are plain values.
         unsafe {
             self.inner.torn(|old| {

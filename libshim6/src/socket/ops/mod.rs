@@ -117,11 +117,15 @@ fn own_cell(socket: &Pinned) -> Option<&Cell> {
         None if socket.has(flag::NO_CELL) => {
             guard::slow(|| {
                 socket.set(flag::NO_CELL, false);
-                let (local, peer) = {
-                    let inner = socket.inner();
-                    (inner.local, inner.peer)
+                let (local, peer, inherited) = {
+                    let mut inner = socket.inner();
+                    (inner.local, inner.peer, inner.inherited.take())
                 };
-                socket.set_cell(cell_of(local, *peer?.ip()));
+                let cell = cell_of(local, *peer?.ip());
+                if let (Some(cell), Some(forward)) = (&cell, inherited) {
+                    cell.inherit(forward);
+                }
+                socket.set_cell(cell);
                 Some(())
             });
             socket.cell()
