@@ -73,6 +73,8 @@ pub trait Backend: Send + Sync {
     ) -> Result<Option<Forward>, LocatorError>;
     /// By which pair a datagram came with this flow information and interface; `None`: between the ULIDs.
     fn arrival(&self, flowinfo: u32, ifindex: u32) -> Option<Arrival>;
+    /// End, and wait for that, but not longer than this.
+    fn end(&self, _limit: Duration) {}
 }
 
 impl Backend for Handle {
@@ -149,6 +151,9 @@ impl Backend for Handle {
     fn arrival(&self, flowinfo: u32, ifindex: u32) -> Option<Arrival> {
         self.arrival(flowinfo, ifindex)
     }
+    fn end(&self, limit: Duration) {
+        self.stop_within(limit);
+    }
 }
 
 /// A running engine and the settings that sockets need.
@@ -199,6 +204,7 @@ pub fn ensure() -> Option<&'static Running> {
         return Some(running);
     }
     watch_forks();
+    guard::redirect_panics();
     match aside(start).flatten() {
         Some(running) => {
             install(running);

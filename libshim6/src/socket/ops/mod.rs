@@ -158,10 +158,10 @@ fn own_cell(socket: &Pinned) -> Option<&Cell> {
 /// its own for the pair keeps it. Inside `guard::slow` only.
 fn join(socket: &Pinned) -> bool {
     socket.set(flag::NO_CELL, false);
-    let (local, peer) = {
+    let (local, peer, inherited) = {
         let mut inner = socket.inner();
         inner.peers.clear();
-        (inner.local, inner.peer)
+        (inner.local, inner.peer, inner.inherited.take())
     };
     let ulids = peer.map(|peer| UlidPair { local, peer: *peer.ip() });
     let old = socket.cell();
@@ -174,6 +174,9 @@ fn join(socket: &Pinned) -> bool {
     else {
         return false;
     };
+    if let Some(forward) = inherited {
+        cell.inherit(forward);
+    }
     // What another socket has set for itself is not for this one (API-FK-08).
     let other = cell.users() > 0 && *cell.settings() != Settings::default();
     let fork =
