@@ -313,6 +313,19 @@ impl Cell {
         }
     }
 
+    /// Application thread: wait until the engine has taken up what was asked for, at most for `limit`: a setup that is
+    /// not tried now has failed then.
+    pub fn wait_answer(&self, limit: Duration) -> Setup {
+        let end = Instant::now() + limit;
+        let mut guard = self.changed.0.lock();
+        while self.asked.load(SeqCst) != self.answered.load(SeqCst) {
+            if self.changed.1.wait_until(&mut guard, end).timed_out() {
+                break;
+            }
+        }
+        self.setup()
+    }
+
     /// Where a datagram goes whose locators the application chose itself (cmsgs SHIM_LOC_*_SEND); an end that is `None` is
     /// that of the current pair (API-CM-21). `Ok(None)`: the pair equals the ULIDs, so it goes without Shim6 header
     /// (API-CM-37). `mtu` tells the path MTU of a pair that was not used before.

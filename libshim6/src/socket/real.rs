@@ -124,7 +124,8 @@ mod linked {
     }
     linked! {
         socket socketpair bind connect getsockname getpeername getsockopt setsockopt shutdown send sendto sendmsg
-        sendmmsg sendfile splice write writev recv recvfrom recvmsg recvmmsg read readv close fclose dup dup2 dup3 poll fcntl
+        sendmmsg write writev recv recvfrom recvmsg recvmmsg read readv sendfile splice close fclose dup dup2 dup3
+        poll fcntl
     }
     looked_up! { __recv_chk __recvfrom_chk __read_chk close_range preadv2 pwritev2 }
 }
