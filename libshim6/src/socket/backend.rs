@@ -41,6 +41,8 @@ pub trait Backend: Send + Sync {
     fn socket_closing(&self, fd: RawFd);
     /// An address with an identity on the same interface and of the same scope as `local`, which has none.
     fn identity_source_for(&self, local: Ipv6Addr) -> Option<Ipv6Addr>;
+    /// End, and wait for that, but not longer than this.
+    fn end(&self, _limit: Duration) {}
     /// A socket sends by the cell from now on.
     fn attach(&self, cell: &Cell);
     /// It does so no more.
@@ -73,8 +75,6 @@ pub trait Backend: Send + Sync {
     ) -> Result<Option<Forward>, LocatorError>;
     /// By which pair a datagram came with this flow information and interface; `None`: between the ULIDs.
     fn arrival(&self, flowinfo: u32, ifindex: u32) -> Option<Arrival>;
-    /// End, and wait for that, but not longer than this.
-    fn end(&self, _limit: Duration) {}
 }
 
 impl Backend for Handle {
@@ -107,6 +107,9 @@ impl Backend for Handle {
     }
     fn identity_source_for(&self, local: Ipv6Addr) -> Option<Ipv6Addr> {
         self.identity_source_for(local)
+    }
+    fn end(&self, limit: Duration) {
+        self.stop_within(limit);
     }
     fn attach(&self, cell: &Cell) {
         self.attach(cell);
@@ -150,9 +153,6 @@ impl Backend for Handle {
     }
     fn arrival(&self, flowinfo: u32, ifindex: u32) -> Option<Arrival> {
         self.arrival(flowinfo, ifindex)
-    }
-    fn end(&self, limit: Duration) {
-        self.stop_within(limit);
     }
 }
 

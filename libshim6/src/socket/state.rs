@@ -4,7 +4,7 @@ use super::peers::Peers;
 use super::refs::{PIN, Record, Refs};
 use super::setup::Waiting;
 use super::{backend, guard, registry};
-use crate::addr::FlowId;
+use crate::addr::{FlowId, UlidPair};
 use crate::driver::cell::{Cell, Forward};
 use crate::driver::udp::UDP;
 use std::cell::UnsafeCell;
@@ -111,7 +111,7 @@ pub struct Inner {
     /// The peer of a connected socket.
     pub peer: Option<SocketAddrV6>,
     /// Where the parent's payload went when it forked us.
-    pub inherited: Option<Forward>,
+    pub inherited: Option<(UlidPair, Forward)>,
     /// The peers of an unconnected one.
     pub peers: Peers,
     /// The cells that [`Socket::cell`] pointed to and that a thread may still look at.
@@ -336,7 +336,7 @@ impl Socket {
         // Threads of the parent that had the record pinned do not exist here.
         self.refs.forget_pins();
         let mut fresh = Inner::new();
-        fresh.inherited = cell.and_then(Cell::forward_after_fork);
+        fresh.inherited = cell.and_then(|cell| Some((cell.ulids(), cell.forward_after_fork()?)));
         // SAFETY: one thread; `local` and `peer` are plain values.
         unsafe {
             self.inner.torn(|old| {

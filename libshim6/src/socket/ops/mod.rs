@@ -174,7 +174,9 @@ fn join(socket: &Pinned) -> bool {
     else {
         return false;
     };
-    if let Some(forward) = inherited {
+    if let Some((ulids, forward)) = inherited
+        && ulids == cell.ulids()
+    {
         cell.inherit(forward);
     }
     // What another socket has set for itself is not for this one (API-FK-08).
