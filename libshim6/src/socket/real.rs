@@ -10,15 +10,27 @@ use std::ffi::CStr;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+#[inline(always)]
 fn lookup(cache: &AtomicPtr<c_void>, name: &CStr) -> *mut c_void {
     let known = cache.load(Ordering::Relaxed);
-    if !known.is_null() {
-        return known;
-    }
+    if known.is_null() { find(cache, name) } else { known }
+}
+
+#[cold]
+#[inline(never)]
+fn find(cache: &AtomicPtr<c_void>, name: &CStr) -> *mut c_void {
     // SAFETY: `name` is NUL-terminated; dlsym allocates nothing where the symbol exists.
     let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
     cache.store(found, Ordering::Relaxed);
     found
+}
+
+#[cold]
+#[inline(never)]
+fn missing() -> c_int {
+    // SAFETY: errno is thread-local and always writable.
+    unsafe { *libc::__errno_location() = libc::ENOSYS };
+    -1
 }
 
 macro_rules! real {
@@ -31,9 +43,7 @@ macro_rules! real {
             let name = unsafe { CStr::from_bytes_with_nul_unchecked(concat!(stringify!($name), "\0").as_bytes()) };
             let f = lookup(&CACHE, name);
             if f.is_null() {
-                // SAFETY: errno is thread-local and always writable.
-                unsafe { *libc::__errno_location() = libc::ENOSYS };
-                return -1;
+                return missing() as $ret;
             }
             // SAFETY: the function of that name has this signature; the caller answers for the arguments.
             unsafe {
