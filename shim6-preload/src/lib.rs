@@ -8,7 +8,9 @@
 mod alloc;
 
 use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec};
+use shim6::capi::functions_library;
 use shim6::socket::{leave, ops, real};
+use std::ffi::{CStr, c_char};
 
 /// Hooks that ask the socket layer, and make the plain call with the same arguments where it bypasses.
 macro_rules! asked {
@@ -17,12 +19,7 @@ macro_rules! asked {
         #[unsafe(no_mangle)]
         pub unsafe extern "C-unwind" fn $name($($arg: $ty),*) -> $ret {
             // SAFETY: the arguments are the application's, for this very function.
-            unsafe {
-                match ops::$op($($arg),*) {
-                    Ok(value) => value,
-                    Err(_) => real::$op($($arg),*),
-                }
-            }
+            unsafe { shim6::ask_or_call!($op($($arg),*)) }
         }
     )*};
 }
@@ -57,6 +54,14 @@ macro_rules! done {
             unsafe { ops::$op($($arg),*) }
         }
     )*};
+}
+
+/// Tells a copy of the shim that the program is linked with that the libc names are hooks: it calls them, so that one
+/// engine serves the whole process. And its `shim6_configure`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shim6_preloaded(settings: *const c_char) -> c_int {
+    // SAFETY: a string of the application's.
+    functions_library::configure(unsafe { CStr::from_ptr(settings) })
 }
 
 asked! {

@@ -1,11 +1,12 @@
 //! The meeting point of application threads and the engine thread: one [`Cell`] per ULID pair of the process, and one
-//! more for each context that was forked for a socket.
+//! more for each context that was forked for a socket, and for each that the peer made for some of its flows.
 //!
 //! Application threads count traffic into atomics and read the forwarding state; the engine thread samples the
 //! counters when its timers need them. On a healthy path neither side makes a system call for a datagram.
 
-use crate::addr::{ContextTag, Fii, LocatorPair, UlidPair};
+use crate::addr::{ContextTag, Fii, FlowId, LocatorPair, UlidPair};
 use crate::engine::{ContextTimers, LocatorError, LocatorInfo, Settings, Setup, Wake};
+use crate::event::Switch;
 use crate::time::Time;
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::net::Ipv6Addr;
@@ -16,12 +17,15 @@ use std::time::{Duration, Instant};
 /// Most pairs whose path MTU a cell keeps for [`Cell::forward_on`].
 const MAX_KEPT: usize = 64;
 
+/// The time of the next datagram sent is asked for.
+const WANTED: u64 = u64::MAX;
+
 /// Names a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CellKey {
     /// ULIDs.
     pub ulids: UlidPair,
-    /// 0 for the cell that all sockets share, else the instance that was forked for one.
+    /// 0 for the cell that all sockets share, else the instance that was forked for one, or that the peer made.
     pub fii: Fii,
 }
 
@@ -77,6 +81,8 @@ pub struct ContextView {
     pub timers: ContextTimers,
     /// The alternative pair that hot standby has confirmed.
     pub standby: Option<LocatorPair>,
+    /// The latest switches of the pair with their causes and times, newest last; 16 at most.
+    pub switches: Vec<Switch>,
 }
 
 impl ContextView {
@@ -141,7 +147,11 @@ pub struct Sample {
 pub struct Cell {
     ulids: UlidPair,
     fii: Fii,
+    /// Of an instance that the peer made, beside the one that the sockets of the pair share.
+    instance: bool,
     rewritten: AtomicBool,
+    divided: AtomicBool,
+    routes: RwLock<Vec<(FlowId, Arc<Cell>)>>,
     associated: AtomicBool,
     forward: RwLock<Option<Forward>>,
     view: RwLock<Arc<ContextView>>,
@@ -150,6 +160,8 @@ pub struct Cell {
     bytes: AtomicU64,
     first_unanswered_sent: AtomicU64,
     first_unreplied_received: AtomicU64,
+    /// [`WANTED`], or when the first datagram left after that was set; 0 if that is known to the engine.
+    first_by_pair: AtomicU64,
     wake_on_sent: AtomicBool,
     wake_on_received: AtomicBool,
     wake_at_bytes: AtomicU64,
@@ -175,7 +187,10 @@ impl Cell {
         Cell {
             ulids,
             fii,
+            instance: false,
             rewritten: AtomicBool::new(false),
+            divided: AtomicBool::new(false),
+            routes: RwLock::default(),
             associated: AtomicBool::new(false),
             forward: RwLock::new(None),
             view: RwLock::new(Arc::default()),
@@ -184,6 +199,7 @@ impl Cell {
             bytes: AtomicU64::new(0),
             first_unanswered_sent: AtomicU64::new(0),
             first_unreplied_received: AtomicU64::new(0),
+            first_by_pair: AtomicU64::new(0),
             wake_on_sent: AtomicBool::new(true),
             wake_on_received: AtomicBool::new(true),
             wake_at_bytes: AtomicU64::new(u64::MAX),
@@ -198,6 +214,11 @@ impl Cell {
         }
     }
 
+    /// The cell of an instance that the peer made.
+    pub(super) fn of_instance(ulids: UlidPair, fii: Fii) -> Self {
+        Cell { instance: true, ..Cell::with_fii(ulids, fii) }
+    }
+
     /// The pair.
     pub fn ulids(&self) -> UlidPair {
         self.ulids
@@ -205,7 +226,12 @@ impl Cell {
 
     /// Was the cell made for one socket with settings of its own?
     pub fn is_fork(&self) -> bool {
-        self.fii != 0
+        self.fii != 0 && !self.instance
+    }
+
+    /// Is it the cell of an instance that the peer made?
+    pub(super) fn is_instance(&self) -> bool {
+        self.instance
     }
 
     /// Its name.
@@ -341,8 +367,13 @@ impl Cell {
     /// Returns `true` if the engine has to be woken.
     #[must_use]
     pub fn note_sent(&self, bytes: usize, now: impl FnOnce() -> Time) -> bool {
-        if self.first_unanswered_sent.load(Relaxed) == 0 {
-            self.first_unanswered_sent.store(now().0.max(1), Relaxed);
+        let wanted = self.first_by_pair.load(Relaxed) == WANTED;
+        if self.first_unanswered_sent.load(Relaxed) == 0 || wanted {
+            let now = now().0.max(1);
+            self.first_unanswered_sent.store(now, Relaxed);
+            if wanted {
+                self.first_by_pair.store(now, Relaxed);
+            }
         }
         if self.first_unreplied_received.load(Relaxed) != 0 {
             self.first_unreplied_received.store(0, Relaxed);
@@ -382,10 +413,25 @@ impl Cell {
         *self.forward.read()
     }
 
-    /// Application thread: are locators other than the ULIDs in use? One load.
+    /// Application thread: are locators other than the ULIDs in use, or may they be for some flows? One load.
     #[inline]
     pub fn is_rewritten(&self) -> bool {
         self.rewritten.load(Relaxed)
+    }
+
+    /// Application thread: do flows of the pair have instances of their own, so that [`Cell::of_flow`] has to be asked?
+    /// One load.
+    #[inline]
+    pub fn is_divided(&self) -> bool {
+        self.divided.load(Relaxed)
+    }
+
+    /// Application thread: the cell of the instance that serves a flow; `None`: this one does.
+    pub fn of_flow(&self, flow: FlowId) -> Option<Arc<Cell>> {
+        if !self.is_divided() {
+            return None;
+        }
+        self.routes.read().iter().find(|(f, _)| *f == flow).map(|(_, cell)| cell.clone())
     }
 
     /// Application thread: does a context serve the pair? One load.
@@ -413,7 +459,32 @@ impl Cell {
     /// Engine thread: payload of the pair goes there from now on; `None`: locators equal ULIDs.
     pub fn set_forward(&self, forward: Option<Forward>) {
         *self.forward.write() = forward;
-        self.rewritten.store(forward.is_some(), SeqCst);
+        self.rewritten.store(forward.is_some() || self.is_divided(), SeqCst);
+        self.first_by_pair.store(WANTED, SeqCst);
+    }
+
+    /// Engine thread: when the first datagram left since the pair changed, once it has; told once.
+    pub(super) fn take_first_by_pair(&self) -> Option<Time> {
+        match self.first_by_pair.load(Relaxed) {
+            0 | WANTED => None,
+            at => {
+                self.first_by_pair.store(0, Relaxed);
+                Some(Time(at))
+            }
+        }
+    }
+
+    /// Engine thread: the flows that other instances serve.
+    pub(super) fn set_routes(&self, routes: Vec<(FlowId, Arc<Cell>)>) {
+        let divided = !routes.is_empty();
+        *self.routes.write() = routes;
+        self.divided.store(divided, SeqCst);
+        self.rewritten.store(divided || self.forward.read().is_some(), SeqCst);
+    }
+
+    /// Engine thread: the instances of [`Cell::set_routes`].
+    pub(super) fn routes(&self) -> Vec<(Fii, FlowId)> {
+        self.routes.read().iter().map(|(flow, cell)| (cell.fii, *flow)).collect()
     }
 
     /// Engine thread: what sockets see from now on.

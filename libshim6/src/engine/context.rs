@@ -8,7 +8,7 @@ use super::settings::Settings;
 use super::standby::Tester;
 use super::update::Update;
 use crate::addr::{ContextTag, Fii, FlowId, LocatorPair, UlidPair};
-use crate::event::EventKind;
+use crate::event::{EventKind, Switch};
 use crate::time::Time;
 use crate::wire::{self, Keepalive, MAX_MESSAGE, Message, Options, Probe, ReapState, UlidPairOption};
 use std::collections::VecDeque;
@@ -17,6 +17,13 @@ use std::time::Duration;
 
 /// Most copies of I2 or I2bis that received packets cause: one per this time (S6-N-25).
 const POKE_INTERVAL: Duration = Duration::from_millis(500);
+/// Switches that are remembered.
+const MAX_SWITCHES: usize = 16;
+/// Shortest time between two looks at the traffic of a context.
+const MIN_SAMPLE: Duration = Duration::from_millis(3);
+
+/// Flows of the peer that a context remembers as its own.
+const MAX_FLOWS: usize = 64;
 
 /// What an R1 or R1bis brought and the I2 or I2bis gives back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +93,8 @@ pub(super) struct Context {
     pub(super) claims: VecDeque<Claim>,
     /// Sent in I1, I2 and I2bis as Flow option.
     pub(super) flow: Option<FlowId>,
+    /// Flows that the peer has shown to belong to it: by the Flow option, by tagged payload.
+    pub(super) flows: Vec<FlowId>,
     /// Keepalive Timeout that the peer announced.
     pub(super) keepalive_timeout: Duration,
     pub(super) last_use: Time,
@@ -106,10 +115,14 @@ pub(super) struct Context {
     pub(super) exclusive: bool,
     /// What applications set.
     pub(super) settings: Arc<Settings>,
-    /// Send Timeout that the peer knows of, in seconds (RE-KT-06).
-    pub(super) announced: u16,
+    /// Send Timeout that the peer knows of, in milliseconds (RE-KT-06).
+    pub(super) announced: u32,
+    /// The peer knows timeouts in milliseconds.
+    pub(super) precise: bool,
     /// Tests of alternative pairs.
     pub(super) tester: Tester,
+    /// The latest switches, newest last.
+    switches: VecDeque<Switch>,
 }
 
 impl Context {
@@ -136,6 +149,7 @@ impl Context {
             requests: VecDeque::new(),
             claims: VecDeque::new(),
             flow: None,
+            flows: Vec::new(),
             keepalive_timeout: DEFAULT_KEEPALIVE_TIMEOUT,
             last_use: now,
             idle_check: now,
@@ -147,16 +161,34 @@ impl Context {
             told_wake: (false, ReapState::Operational, ContextState::I1Sent),
             exclusive: false,
             settings: Arc::default(),
-            announced: DEFAULT_KEEPALIVE_TIMEOUT.as_secs() as u16,
+            announced: DEFAULT_KEEPALIVE_TIMEOUT.as_millis() as u32,
+            precise: false,
             tester: Tester::default(),
+            switches: VecDeque::new(),
         }
     }
 
-    /// The Keepalive Timeout option of the peer (RE-KT-08, RE-KT-09).
-    pub(super) fn announce(&mut self, seconds: u16) {
-        if seconds != 0 {
-            self.keepalive_timeout = Duration::from_secs(u64::from(seconds));
-            self.reap.set_keepalive_timeout(self.keepalive_timeout);
+    /// The peer's flow, as we see it; `false`: known already. The oldest makes room.
+    pub(super) fn add_flow(&mut self, flow: FlowId) -> bool {
+        if self.flows.contains(&flow) {
+            return false;
+        }
+        if self.flows.len() >= MAX_FLOWS {
+            self.flows.remove(0);
+        }
+        self.flows.push(flow);
+        true
+    }
+
+    /// The Keepalive Timeout of the peer: in milliseconds if it tells that, else in seconds (RE-KT-08, RE-KT-09). A peer
+    /// that says something in milliseconds also sends its Keepalives by them.
+    pub(super) fn announce(&mut self, options: &Options) {
+        let seconds = options.keepalive_timeout.map(|s| Duration::from_secs(u64::from(s)));
+        let precise = options.precise_timeout.map(|ms| Duration::from_millis(u64::from(ms)));
+        self.precise |= precise.is_some();
+        if let Some(timeout) = precise.filter(|t| !t.is_zero()).or(seconds).filter(|t| !t.is_zero()) {
+            self.keepalive_timeout = timeout;
+            self.reap.set_keepalive_timeout(timeout);
         }
     }
 
@@ -211,6 +243,7 @@ impl Context {
             options.preferences = self.local.any_broken().then(|| self.local.preferences());
         }
         options.keepalive_timeout = Some(self.timeout_seconds(io)).filter(|s| *s != 15);
+        options.precise_timeout = Some(self.timeout_ms(io));
     }
 
     /// Make the message fit by offering less (S6-5.1-3), and sign what is offered then.
@@ -238,7 +271,7 @@ impl Context {
 
     fn send_fitting(&mut self, io: &mut Io, pair: LocatorPair, build: impl Fn(&Context, &Io) -> Message) {
         let message = self.fitting(io, build);
-        self.announced = self.timeout_seconds(io);
+        self.announced = self.timeout_ms(io);
         io.send(pair, &message);
     }
 
@@ -329,8 +362,9 @@ impl Context {
                     let options = Options::default();
                     io.send(pair, &Message::Probe(Probe { receiver_tag, state, sent, received, options }));
                 }
-                Action::PairChanged { .. } => {
+                Action::PairChanged { old, new } => {
                     io.counters.pair_changes += 1;
+                    self.note_switch(now, old, new);
                     self.pair_changed(now);
                     // An Update that went into the dead path goes out again at once
                     if let Some(update) = &mut self.update {
@@ -356,6 +390,38 @@ impl Context {
         self.tell_pair(now, io);
     }
 
+    /// Remember a switch and why it came.
+    fn note_switch(&mut self, now: Time, old: LocatorPair, new: LocatorPair) {
+        let Some(why) = self.reap.take_why() else { return };
+        self.note_left(now, old, why.cause);
+        if self.switches.len() >= MAX_SWITCHES {
+            self.switches.pop_front();
+        }
+        self.switches.push_back(Switch {
+            old,
+            new,
+            cause: why.cause,
+            evidence: why.evidence,
+            last_heard: why.last_heard,
+            detected: why.detected.unwrap_or(now),
+            at: now,
+            first_packet: None,
+        });
+    }
+
+    /// A datagram left by the present pair.
+    pub(super) fn first_sent(&mut self, at: Time, io: &mut Io) {
+        if let Some(last) = self.switches.back_mut()
+            && last.first_packet.is_none()
+            && at >= last.at
+        {
+            last.first_packet = Some(at);
+            let switch = *last;
+            io.event(at, self.ulids, self.fii, EventKind::Switched(switch));
+            io.changed.insert(self.ulids);
+        }
+    }
+
     /// Report where payload goes now, if that changed.
     pub(super) fn tell_pair(&mut self, now: Time, io: &mut Io) {
         let new = self.current();
@@ -373,7 +439,7 @@ impl Context {
             self.sample_at = None;
         } else if self.sample_at.is_none_or(|t| t <= now) {
             let period = (self.keepalive_timeout / 3).min(self.settings.send_timeout(&io.config.reap));
-            self.sample_at = Some(now + period.max(Duration::from_millis(10)));
+            self.sample_at = Some(now + period.max(MIN_SAMPLE));
         }
     }
 
@@ -396,7 +462,10 @@ impl Context {
             available: self.local.available(host),
             timers: self.timers(io),
             standby: self.tester.standby(),
+            switches: self.switches.iter().copied().collect(),
             settings: self.settings.clone(),
+            last_heard: self.reap.last_heard(),
+            counters: self.reap.counters(),
         }
     }
 }

@@ -11,13 +11,15 @@
 //! | `table`, `context` | the contexts, their indices, their tags |
 //! | `establish`, `recover` | I1, R1, I2, R2; R1bis, I2bis, and a tag used twice |
 //! | `locators`, `verify`, `update` | Ls(local), Ls(peer), HBA and CGA verification, Update Request |
-//! | `settings`, `fork`, `standby` | what applications set, contexts of one socket, tests of alternative pairs |
+//! | `settings`, `fork` | what applications set, contexts of one socket |
+//! | `standby`, `back` | tests of alternative pairs, and the return to preferred ones |
 //! | `dispatch` | which context a packet or an ICMPv6 error belongs to, Error messages |
 //! | `validator`, `limit` | what makes strangers harmless |
 //! | `trigger` | when a ULID pair gets a context, and when it is not tried again |
 //! | `icmp` | ICMPv6 errors, mapped back for the application |
 //! | [`reap`], [`pairs`] | reachability of locator pairs |
 
+mod back;
 mod context;
 mod counters;
 mod dispatch;
@@ -47,6 +49,7 @@ pub use io::{
     ContextInfo, ContextState, Datagram, Deliver, Direction, HostPolicy, IcmpDelivery, IcmpKind,
     LocalLocator, LocatorInfo, Transmit, Wake,
 };
+pub use reap::ReapCounters;
 pub use settings::{ContextTimers, Feedback, LocatorError, LocatorPreference, PathExplore, Settings, Setup};
 
 use crate::addr::{Fii, FlowId, LocatorPair, UlidPair};
@@ -56,7 +59,7 @@ use crate::rng::Rng;
 use crate::time::Time;
 use crate::wire::{ErrorMessage, Message};
 use limit::Limiter;
-use reap::{Env, ReapCounters};
+use reap::Env;
 use std::collections::{BTreeSet, VecDeque};
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -343,11 +346,6 @@ impl Engine {
         self.context_of(ulids, 0)
     }
 
-    /// What REAP counted for that context (RE-OP-05).
-    pub fn reap_counters(&self, ulids: UlidPair) -> Option<ReapCounters> {
-        self.shared_instance(ulids).and_then(|id| self.table.get(id)).map(|ctx| ctx.reap.counters())
-    }
-
     /// All contexts, oldest first.
     pub fn contexts(&self) -> impl Iterator<Item = ContextInfo> {
         self.table.iter().map(|(_, ctx)| ctx.info(&self.io, &self.local))
@@ -356,6 +354,14 @@ impl Engine {
     /// What was counted since the start.
     pub fn counters(&self) -> &Counters {
         &self.io.counters
+    }
+
+    /// A datagram left by the pair that is in use since the last switch: the first, or a later one (then nothing follows).
+    pub fn first_sent(&mut self, at: Time, ulids: UlidPair, fii: Fii) {
+        let id = self.serving_instance(ulids, fii);
+        if let Some(ctx) = id.and_then(|id| self.table.get_mut(id)) {
+            ctx.first_sent(at, &mut self.io);
+        }
     }
 
     /// The configuration in force.

@@ -34,6 +34,8 @@ pub mod option_type {
     pub const KEEPALIVE_TIMEOUT: u16 = 10;
     /// Flow: ours, from the range that RFC 5533 leaves unassigned.
     pub const FLOW: u16 = 16385;
+    /// Keepalive Timeout in milliseconds: ours, from the same range.
+    pub const PRECISE_TIMEOUT: u16 = 16386;
 }
 
 /// All options that a control message can carry; absent ones are `None`. Emitted in ascending type order, C = 0.
@@ -57,6 +59,9 @@ pub struct Options {
     pub keepalive_timeout: Option<u16>,
     /// Type 16385, ours (DESIGN section 5): the sender's flow, ports as the sender sees them.
     pub flow: Option<FlowId>,
+    /// Type 16386, ours: the sender's Send Timeout in milliseconds. Who sends it also honours that of its peer; 0 says
+    /// no more than this. It beats type 10, which stands beside it for peers that know no milliseconds.
+    pub precise_timeout: Option<u32>,
 }
 
 /// ULID Pair option (S6-5.15.6-2), as the sender of the message sees it.
@@ -79,14 +84,28 @@ fn listed(message: u8) -> &'static [u16] {
     match message {
         message_type::I1 => &[ULID_PAIR, FII, FLOW],
         message_type::R1 | message_type::R1BIS => &[VALIDATOR],
-        message_type::I2 | message_type::I2BIS => {
-            &[VALIDATOR, LOCATOR_LIST, PREFERENCES, PDS, SIGNATURE, ULID_PAIR, FII, KEEPALIVE_TIMEOUT, FLOW]
-        }
+        message_type::I2 | message_type::I2BIS => &[
+            VALIDATOR,
+            LOCATOR_LIST,
+            PREFERENCES,
+            PDS,
+            SIGNATURE,
+            ULID_PAIR,
+            FII,
+            KEEPALIVE_TIMEOUT,
+            FLOW,
+            PRECISE_TIMEOUT,
+        ],
         message_type::R2 | message_type::UPDATE_REQUEST => {
-            &[LOCATOR_LIST, PREFERENCES, PDS, SIGNATURE, KEEPALIVE_TIMEOUT]
+            &[LOCATOR_LIST, PREFERENCES, PDS, SIGNATURE, KEEPALIVE_TIMEOUT, PRECISE_TIMEOUT]
         }
         _ => &[],
     }
+}
+
+/// Octets of contents of the options that are ours.
+fn own_length(ty: u16) -> usize {
+    if ty == option_type::FLOW { 8 } else { 4 }
 }
 
 fn needs_validator(message: u8) -> bool {
@@ -150,8 +169,10 @@ impl Options {
                     );
                     continue;
                 }
-                // The type is no registered one: another length is somebody else's option.
-                option_type::FLOW if tlv.contents.len() != 8 => {
+                // The types are no registered ones: another length is somebody else's option.
+                option_type::FLOW | option_type::PRECISE_TIMEOUT
+                    if tlv.contents.len() != own_length(tlv.ty) =>
+                {
                     if tlv.critical {
                         return Err(ParseError::CriticalOption {
                             ty: tlv.ty,
@@ -201,6 +222,7 @@ impl Options {
                     peer_port: be16(contents, 6),
                 });
             }
+            option_type::PRECISE_TIMEOUT => self.precise_timeout = Some(be32(contents, 0)),
             _ => return None,
         }
         Some(())
@@ -288,6 +310,9 @@ impl Options {
         if let Some(flow) = &self.flow {
             let [own, peer] = [flow.local_port.to_be_bytes(), flow.peer_port.to_be_bytes()];
             take(option_type::FLOW, &[flow.protocol, 0, 0, 0, own[0], own[1], peer[0], peer[1]]);
+        }
+        if let Some(milliseconds) = self.precise_timeout {
+            take(option_type::PRECISE_TIMEOUT, &milliseconds.to_be_bytes());
         }
     }
 }

@@ -84,6 +84,9 @@ impl fmt::Display for Options {
         if let Some(seconds) = self.keepalive_timeout {
             write!(f, " keepalive-timeout={seconds}s")?;
         }
+        if let Some(milliseconds) = self.precise_timeout {
+            write!(f, " precise-timeout={milliseconds}ms")?;
+        }
         if let Some(flow) = &self.flow {
             write!(f, " flow={}:{}->{}", flow.protocol, flow.local_port, flow.peer_port)?;
         }

@@ -96,7 +96,7 @@ unsafe fn train(
         // SAFETY: the application's arguments.
         let Some(out) = (unsafe { describe(&m.msg_hdr, flags) }).filter(simple) else { break };
         match way(socket, fd, &out) {
-            Way::Rewritten(c, f, to) if c.ulids() == cell.ulids() && f == forward => targets.push(to),
+            Way::Rewritten(c, f, to) if c.key() == cell.key() && f == forward => targets.push(to),
             _ => break,
         }
     }
