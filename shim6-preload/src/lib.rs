@@ -7,7 +7,9 @@
 
 mod alloc;
 
-use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec};
+use libc::{
+    c_int, c_uint, c_void, iovec, mmsghdr, msghdr, off_t, size_t, sockaddr, socklen_t, ssize_t, timespec,
+};
 use shim6::capi::functions_library;
 use shim6::socket::{leave, ops, real};
 use std::ffi::{CStr, c_char};
@@ -114,6 +116,20 @@ data! {
     __read = read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t;
     /// `readv(2)`.
     readv = readv(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t;
+    /// `preadv2(2)`.
+    preadv2 = preadv2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t;
+    /// The same with large files.
+    preadv64v2 = preadv2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t;
+    /// `pwritev2(2)`.
+    pwritev2 = pwritev2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t;
+    /// The same with large files.
+    pwritev64v2 = pwritev2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t;
+    /// `sendfile(2)`.
+    sendfile = sendfile(fd: c_int, from: c_int, offset: *mut off_t, count: size_t) -> ssize_t;
+    /// The same with large files.
+    sendfile64 = sendfile(fd: c_int, from: c_int, offset: *mut off_t, count: size_t) -> ssize_t;
+    /// `splice(2)`.
+    splice = splice(from: c_int, from_offset: *mut off_t, fd: c_int, offset: *mut off_t, len: size_t, flags: c_uint) -> ssize_t;
 }
 
 done! {

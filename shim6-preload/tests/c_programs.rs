@@ -95,6 +95,11 @@ fn families() {
 }
 
 #[test]
+fn memory() {
+    both("memory.c");
+}
+
+#[test]
 fn processes() {
     both("processes.c");
 }
@@ -167,7 +172,11 @@ fn exported_symbols() {
         "getpeername",
         "getsockname",
         "getsockopt",
+        "preadv2",
+        "preadv64v2",
         "pthread_exit",
+        "pwritev2",
+        "pwritev64v2",
         "read",
         "readv",
         "recv",
@@ -175,6 +184,8 @@ fn exported_symbols() {
         "recvmmsg",
         "recvmsg",
         "send",
+        "sendfile",
+        "sendfile64",
         "sendmmsg",
         "sendmsg",
         "sendto",
@@ -182,6 +193,7 @@ fn exported_symbols() {
         "shutdown",
         "socket",
         "socketpair",
+        "splice",
         "write",
         "writev",
         "__close",

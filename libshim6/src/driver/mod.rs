@@ -47,10 +47,11 @@ mod sys;
 #[cfg(test)]
 pub(crate) mod testing;
 mod traffic;
-mod udp;
+pub(crate) mod udp;
 mod unread;
 mod watch;
 
+pub(crate) use deliver::serves_raw;
 pub use handle::{Handle, after_fork_in_child, is_own_fd};
 pub use options::{Arrival, Configured};
 pub use shared::DriverCounters;

@@ -17,6 +17,7 @@ mod detach;
 pub mod guard;
 pub mod host;
 pub mod leave;
+mod memory;
 pub mod ops;
 mod peers;
 mod ports;

@@ -7,8 +7,8 @@
 #![allow(missing_docs, clippy::missing_safety_doc)]
 
 use libc::{
-    c_int, c_uint, c_void, iovec, mmsghdr, msghdr, nfds_t, pollfd, size_t, sockaddr, socklen_t, ssize_t,
-    timespec,
+    c_int, c_uint, c_void, iovec, mmsghdr, msghdr, nfds_t, off_t, pollfd, size_t, sockaddr, socklen_t,
+    ssize_t, timespec,
 };
 use std::ffi::{CStr, c_char};
 use std::ptr;
@@ -134,9 +134,10 @@ mod linked {
     }
     linked! {
         socket socketpair bind connect getsockname getpeername getsockopt setsockopt shutdown send sendto sendmsg
-        sendmmsg write writev recv recvfrom recvmsg recvmmsg read readv close fclose dup dup2 dup3 poll fcntl
+        sendmmsg write writev recv recvfrom recvmsg recvmmsg read readv sendfile splice close fclose dup dup2 dup3
+        poll fcntl
     }
-    looked_up! { __recv_chk __recvfrom_chk __read_chk close_range }
+    looked_up! { __recv_chk __recvfrom_chk __read_chk close_range preadv2 pwritev2 }
 }
 
 real! {
@@ -161,6 +162,10 @@ real! {
     recvmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flags: c_int, timeout: *mut timespec) -> c_int;
     read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t;
     readv(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t;
+    preadv2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t;
+    pwritev2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t;
+    sendfile(fd: c_int, from: c_int, offset: *mut off_t, count: size_t) -> ssize_t;
+    splice(from: c_int, from_offset: *mut off_t, fd: c_int, offset: *mut off_t, len: size_t, flags: c_uint) -> ssize_t;
     __recv_chk(fd: c_int, buf: *mut c_void, len: size_t, size: size_t, flags: c_int) -> ssize_t;
     __recvfrom_chk(fd: c_int, buf: *mut c_void, len: size_t, size: size_t, flags: c_int, addr: *mut sockaddr, alen: *mut socklen_t) -> ssize_t;
     __read_chk(fd: c_int, buf: *mut c_void, len: size_t, size: size_t) -> ssize_t;

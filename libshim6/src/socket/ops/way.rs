@@ -64,6 +64,19 @@ pub(super) fn way<'a>(socket: &'a Pinned, fd: c_int, out: &Out<'_>) -> Way<'a> {
     if out.flags & NOT_OURS != 0 || out.to == Some(None) {
         return Way::Plain;
     }
+    let unported;
+    let mut out = out;
+    if socket.has(flag::RAW)
+        && let Some(Some(to)) = out.to
+    {
+        // In place of a port stands nothing, or the protocol.
+        if to.port() != 0 && to.port() != socket.protocol().into() {
+            return Way::Plain;
+        }
+        unported =
+            Out { to: Some(Some(SocketAddrV6::new(*to.ip(), 0, to.flowinfo(), to.scope_id()))), ..*out };
+        out = &unported;
+    }
     let mode = socket.mode();
     if out.to.is_none() && mode != Mode::Unconnected {
         let Some(cell) = own_cell(socket) else { return Way::Plain };
