@@ -116,6 +116,9 @@ data! {
     __read = read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t;
     /// `readv(2)`.
     readv = readv(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t;
+}
+
+asked! {
     /// `preadv2(2)`.
     preadv2 = preadv2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t;
     /// The same with large files.
