@@ -19,7 +19,7 @@ static TABLE: [AtomicPtr<Chunk>; CHUNKS] = [const { AtomicPtr::new(ptr::null_mut
 /// The process whose descriptors the table describes; a vfork child runs in our memory with a table of its own.
 static OWNER: AtomicU32 = AtomicU32::new(0);
 
-#[inline]
+#[inline(always)]
 fn slot(fd: c_int) -> Option<&'static AtomicPtr<Socket>> {
     let i = fd as usize;
     // A negative descriptor becomes a huge index.
@@ -29,7 +29,7 @@ fn slot(fd: c_int) -> Option<&'static AtomicPtr<Socket>> {
 }
 
 /// The socket behind `fd`, if tracked. It may be closed at any moment: only its atomics mean something.
-#[inline]
+#[inline(always)]
 pub fn peek(fd: c_int) -> Option<&'static Socket> {
     // SAFETY: sockets live in a type-stable pool and are never freed.
     unsafe { slot(fd)?.load(Acquire).as_ref() }

@@ -43,6 +43,12 @@ use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::*;
 
+/// Is `fd` in the table? Where it is not, sending and receiving are the kernel's alone. Two atomic loads.
+#[inline(always)]
+pub fn is_known(fd: c_int) -> bool {
+    table::peek(fd).is_some()
+}
+
 /// The socket behind `fd` if the shim takes calls on it. One or two atomic loads where it does not.
 #[inline]
 fn active(fd: c_int) -> Option<Pinned> {
