@@ -12,7 +12,7 @@
 //! - `errno` is what the kernel's answer to the application's call made it.
 
 pub mod backend;
-mod cmsg;
+pub(crate) mod cmsg;
 mod detach;
 pub mod guard;
 pub mod host;
@@ -31,6 +31,8 @@ pub mod table;
 
 #[cfg(test)]
 mod tests;
+
+pub(crate) use sys::{from_raw, to_raw};
 
 /// The shim does not take this call: make the plain one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

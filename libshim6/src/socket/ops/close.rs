@@ -7,7 +7,7 @@ use crate::driver::is_own_fd;
 use libc::{c_int, c_uint, c_void};
 
 /// Before a descriptor is closed or replaced. `Err`: it is the engine's own and must stay.
-fn before_close(fd: c_int) -> Result<(), Bypass> {
+pub(super) fn before_close(fd: c_int) -> Result<(), Bypass> {
     if table::peek(fd).is_some() {
         if table::is_ours() {
             let forgotten = slow(|| {

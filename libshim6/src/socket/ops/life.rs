@@ -68,7 +68,7 @@ fn track(fd: c_int, flags: u32, protocol: u8) -> Option<Pinned> {
 }
 
 /// A descriptor that came from elsewhere (inherited, received): track it if it is one that the shim may serve.
-fn adopt(fd: c_int) -> Option<Pinned> {
+pub(super) fn adopt(fd: c_int) -> Option<Pinned> {
     if let Some(socket) = table::pin(fd) {
         return Some(socket);
     }
@@ -177,7 +177,7 @@ fn prepare(socket: &Pinned, fd: c_int, to: &SocketAddrV6) {
 }
 
 /// After a successful connect to a servable peer.
-fn connected(socket: &Pinned, fd: c_int, to: SocketAddrV6) {
+pub(super) fn connected(socket: &Pinned, fd: c_int, to: SocketAddrV6) {
     detach::forget(socket, fd);
     let name = sys::local_name(fd);
     let local = name.map_or(Ipv6Addr::UNSPECIFIED, |n| *n.ip());

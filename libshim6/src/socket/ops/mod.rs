@@ -6,6 +6,7 @@
 mod ancillary;
 mod batch;
 mod close;
+mod hand;
 mod lend;
 mod life;
 mod named;
@@ -18,6 +19,7 @@ mod way;
 
 pub use batch::sendmmsg;
 pub use close::{close, close_range, closefrom, dup, dup2, dup3, fclose, fcntl};
+pub use hand::{hand_back, take_over};
 pub(super) use life::{adopt_any, kernel_source};
 pub use life::{bind, connect, shutdown, socket, socketpair};
 pub(super) use names::fail;
