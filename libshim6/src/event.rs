@@ -2,6 +2,7 @@
 
 use crate::addr::{ContextTag, Fii, LocatorPair, UlidPair};
 use crate::time::Time;
+use serde::{Deserialize, Serialize};
 
 /// Something that happened to a context.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +18,8 @@ pub struct Event {
 }
 
 /// The kinds of [`Event`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EventKind {
     /// The context is ESTABLISHED (or I2BIS-SENT again became so).
     Established {
@@ -66,7 +68,7 @@ pub enum EventKind {
 }
 
 /// A change of the pair for sending: why, on what evidence, and when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Switch {
     /// Until then.
     pub old: LocatorPair,
@@ -87,7 +89,8 @@ pub struct Switch {
 }
 
 /// Why a pair was left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SwitchCause {
     /// It failed.
     Failure(FailureCause),
@@ -98,7 +101,8 @@ pub enum SwitchCause {
 }
 
 /// What shows that a pair works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Evidence {
     /// The peer reported a Probe of this exploration on it.
     Report,
@@ -111,7 +115,8 @@ pub enum Evidence {
 }
 
 /// Why REAP took the current pair for dead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FailureCause {
     /// The Send Timer expired.
     SendTimeout,
@@ -130,7 +135,8 @@ pub enum FailureCause {
 }
 
 /// Why a context was discarded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DiscardReason {
     /// No traffic and no user for the idle time.
     Idle,

@@ -17,6 +17,24 @@ fn silent(running: &Running, struck: u64) -> std::time::Duration {
     running.trace().longest_silence(struck, shim6_lab::now_ns())
 }
 
+#[test]
+fn two_clients_of_one_host_with_the_same_addresses() {
+    // LS-P-05, S6-E-7, S6-7.7-2
+    in_lab!();
+    let bench = Bench::new(2);
+    let _server = bench.serve(Program::Epoll, "", Some(&bench.shim));
+    let one = bench.ask(Program::Epoll, "", Some(&bench.shim));
+    bench.wait_for_context();
+    let program = Program::Python.client(bench.topology.server.addresses[0]).unwrap();
+    let two = bench.start(Side::Client, "second", &program, Some(&bench.shim));
+    assert!(two.wait_received(100, ms(5000)));
+    pause(1000);
+    bench.topology.blackhole(1, Blackhole::Both).unwrap();
+    let struck = shim6_lab::now_ns();
+    assert!(silent(&one, struck) < ms(3500));
+    assert!(silent(&two, struck) < ms(3500));
+}
+
 /// A command line with another port.
 fn on_port(program: Vec<String>, port: u16) -> Vec<String> {
     let old = PORT.to_string();

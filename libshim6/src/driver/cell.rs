@@ -1,10 +1,10 @@
 //! The meeting point of application threads and the engine thread: one [`Cell`] per ULID pair of the process, and one
-//! more for each context that was forked for a socket.
+//! more for each context that was forked for a socket, and for each that the peer made for some of its flows.
 //!
 //! Application threads count traffic into atomics and read the forwarding state; the engine thread samples the
 //! counters when its timers need them. On a healthy path neither side makes a system call for a datagram.
 
-use crate::addr::{ContextTag, Fii, LocatorPair, UlidPair};
+use crate::addr::{ContextTag, Fii, FlowId, LocatorPair, UlidPair};
 use crate::engine::{ContextTimers, LocatorError, LocatorInfo, Settings, Setup, Wake};
 use crate::event::Switch;
 use crate::time::Time;
@@ -25,7 +25,7 @@ const WANTED: u64 = u64::MAX;
 pub struct CellKey {
     /// ULIDs.
     pub ulids: UlidPair,
-    /// 0 for the cell that all sockets share, else the instance that was forked for one.
+    /// 0 for the cell that all sockets share, else the instance that was forked for one, or that the peer made.
     pub fii: Fii,
 }
 
@@ -147,7 +147,11 @@ pub struct Sample {
 pub struct Cell {
     ulids: UlidPair,
     fii: Fii,
+    /// Of an instance that the peer made, beside the one that the sockets of the pair share.
+    instance: bool,
     rewritten: AtomicBool,
+    divided: AtomicBool,
+    routes: RwLock<Vec<(FlowId, Arc<Cell>)>>,
     associated: AtomicBool,
     forward: RwLock<Option<Forward>>,
     view: RwLock<Arc<ContextView>>,
@@ -183,7 +187,10 @@ impl Cell {
         Cell {
             ulids,
             fii,
+            instance: false,
             rewritten: AtomicBool::new(false),
+            divided: AtomicBool::new(false),
+            routes: RwLock::default(),
             associated: AtomicBool::new(false),
             forward: RwLock::new(None),
             view: RwLock::new(Arc::default()),
@@ -207,6 +214,11 @@ impl Cell {
         }
     }
 
+    /// The cell of an instance that the peer made.
+    pub(super) fn of_instance(ulids: UlidPair, fii: Fii) -> Self {
+        Cell { instance: true, ..Cell::with_fii(ulids, fii) }
+    }
+
     /// The pair.
     pub fn ulids(&self) -> UlidPair {
         self.ulids
@@ -214,7 +226,12 @@ impl Cell {
 
     /// Was the cell made for one socket with settings of its own?
     pub fn is_fork(&self) -> bool {
-        self.fii != 0
+        self.fii != 0 && !self.instance
+    }
+
+    /// Is it the cell of an instance that the peer made?
+    pub(super) fn is_instance(&self) -> bool {
+        self.instance
     }
 
     /// Its name.
@@ -398,10 +415,25 @@ impl Cell {
         *self.forward.read()
     }
 
-    /// Application thread: are locators other than the ULIDs in use? One load.
+    /// Application thread: are locators other than the ULIDs in use, or may they be for some flows? One load.
     #[inline]
     pub fn is_rewritten(&self) -> bool {
         self.rewritten.load(Relaxed)
+    }
+
+    /// Application thread: do flows of the pair have instances of their own, so that [`Cell::of_flow`] has to be asked?
+    /// One load.
+    #[inline]
+    pub fn is_divided(&self) -> bool {
+        self.divided.load(Relaxed)
+    }
+
+    /// Application thread: the cell of the instance that serves a flow; `None`: this one does.
+    pub fn of_flow(&self, flow: FlowId) -> Option<Arc<Cell>> {
+        if !self.is_divided() {
+            return None;
+        }
+        self.routes.read().iter().find(|(f, _)| *f == flow).map(|(_, cell)| cell.clone())
     }
 
     /// Application thread: does a context serve the pair? One load.
@@ -429,7 +461,7 @@ impl Cell {
     /// Engine thread: payload of the pair goes there from now on; `None`: locators equal ULIDs.
     pub fn set_forward(&self, forward: Option<Forward>) {
         *self.forward.write() = forward;
-        self.rewritten.store(forward.is_some(), SeqCst);
+        self.rewritten.store(forward.is_some() || self.is_divided(), SeqCst);
         self.first_by_pair.store(WANTED, SeqCst);
     }
 
@@ -447,6 +479,19 @@ impl Cell {
                 Some(Time(at))
             }
         }
+    }
+
+    /// Engine thread: the flows that other instances serve.
+    pub(super) fn set_routes(&self, routes: Vec<(FlowId, Arc<Cell>)>) {
+        let divided = !routes.is_empty();
+        *self.routes.write() = routes;
+        self.divided.store(divided, SeqCst);
+        self.rewritten.store(divided || self.forward.read().is_some(), SeqCst);
+    }
+
+    /// Engine thread: the instances of [`Cell::set_routes`].
+    pub(super) fn routes(&self) -> Vec<(Fii, FlowId)> {
+        self.routes.read().iter().map(|(flow, cell)| (cell.fii, *flow)).collect()
     }
 
     /// Engine thread: what sockets see from now on.

@@ -14,9 +14,16 @@ use crate::engine::{Deliver, IcmpDelivery};
 use crate::time::Time;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// Headers that carry another protocol or belong to the kernel's own control: never re-injected on their own.
 const REFUSED: [u8; 11] = [0, 6, 43, 50, 51, 58, 59, 60, 132, 135, 140];
+/// May a raw socket of this protocol be one of the shim's? Not UDP, whose datagrams belong to UDP sockets, nor what is
+/// never re-injected on its own, nor whole packets (IPPROTO_RAW).
+pub fn serves_raw(protocol: u8) -> bool {
+    protocol != udp::UDP && protocol != frag::FRAGMENT && protocol != 255 && !REFUSED.contains(&protocol)
+}
+
 /// Destination Options (RFC 8200 section 4.6).
 const DESTINATION_OPTIONS: u8 = 60;
 
@@ -34,8 +41,15 @@ impl Delivery {
         Delivery { host, injector, reassembly: Reassembly::default(), labels: Labels::default() }
     }
 
-    /// Take the payload of one packet. What it completes is queued; [`Delivery::flush`] hands it to the kernel.
-    pub fn handle(&mut self, now: Time, shared: &Shared, packet: &Received<'_>, d: &Deliver<'_>) {
+    /// Take the payload of one packet. What it completes is queued; [`Delivery::flush`] hands it to the kernel. The flow
+    /// that a datagram was queued for.
+    pub fn handle(
+        &mut self,
+        now: Time,
+        shared: &Shared,
+        packet: &Received<'_>,
+        d: &Deliver<'_>,
+    ) -> Option<FlowId> {
         let counters = &shared.counters;
         let arrival = Arrival { ulids: d.ulids, fii: d.fii, locators: d.locators };
         let flow_label = self.labels.of(&shared.arrivals, arrival);
@@ -46,10 +60,10 @@ impl Delivery {
         Counters::add(&counters.incomplete, self.reassembly.expire(now) as u64);
         match self.reassembly.handle(now, d.ulids, d.data) {
             Outcome::Complete(protocol, data) => {
-                self.whole(counters, packet, d.ulids, flow_label, protocol, &data);
+                self.whole(counters, packet, d.ulids, flow_label, protocol, &data)
             }
-            Outcome::Waiting => {}
-            Outcome::Dropped => Counters::add(&counters.bad_fragments, 1),
+            Outcome::Waiting => None,
+            Outcome::Dropped => refuse(&counters.bad_fragments),
         }
     }
 
@@ -61,11 +75,11 @@ impl Delivery {
         flow_label: u32,
         protocol: u8,
         data: &[u8],
-    ) {
+    ) -> Option<FlowId> {
         // Destination Options that the sender put behind the shim header are for the final destination, which this
         // is; they end here, as the application's socket could not see them either.
         let Some((protocol, data)) = skip_options(protocol, data) else {
-            return Counters::add(&counters.unsupported, 1);
+            return refuse(&counters.unsupported);
         };
         let (flow, data) = match protocol {
             udp::UDP => match udp::check(ulids, data) {
@@ -73,17 +87,15 @@ impl Delivery {
                     FlowId { protocol, local_port: u.destination_port, peer_port: u.source_port },
                     u.datagram,
                 ),
-                None => return Counters::add(&counters.bad_udp, 1),
+                None => return refuse(&counters.bad_udp),
             },
-            p if REFUSED.contains(&p) || p == frag::FRAGMENT => {
-                return Counters::add(&counters.unsupported, 1);
-            }
+            p if !serves_raw(p) => return refuse(&counters.unsupported),
             // A raw upper-layer protocol, if an application has a socket for it.
             _ => (FlowId { protocol, local_port: 0, peer_port: 0 }, data),
         };
         let Some(to) = self.host.deliver_to(ulids, flow) else {
             let counter = if protocol == udp::UDP { &counters.no_socket } else { &counters.unsupported };
-            return Counters::add(counter, 1);
+            return refuse(counter);
         };
         let destination = match to {
             DeliverTo::Ulid => ulids.local,
@@ -93,6 +105,7 @@ impl Delivery {
         let header =
             Header { source: ulids.peer, destination, protocol, hop_limit, traffic_class, flow_label };
         self.injector.push(header, data);
+        Some(flow)
     }
 
     /// Queue an ICMPv6 error, if a socket of ours holds the flow that it is about: the kernel hands it to that socket,
@@ -128,6 +141,12 @@ impl Delivery {
     pub fn next_expiry(&self) -> Option<Time> {
         self.reassembly.next_expiry()
     }
+}
+
+/// Nothing is delivered, and this says why.
+fn refuse(counter: &AtomicU64) -> Option<FlowId> {
+    Counters::add(counter, 1);
+    None
 }
 
 /// Step over Destination Options whose unknown options may be skipped. `None`: malformed, or one may not.

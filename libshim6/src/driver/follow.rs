@@ -3,6 +3,7 @@
 use super::cell::{CellKey, ContextView, ForkState};
 use super::run::Runner;
 use super::shared::Shared;
+use crate::addr::UlidPair;
 use crate::engine::{ContextInfo, ContextState, Settings, Setup};
 use crate::time::Time;
 use std::sync::Arc;
@@ -38,6 +39,9 @@ impl Runner {
             self.unread.forget(ulids);
         }
         let associated = info.as_ref().is_some_and(associated);
+        if key.fii == 0 {
+            self.divide(now, ulids);
+        }
         let forward = info.as_ref().filter(|_| associated).and_then(|i| self.forward(now, i));
         let wake = self.engine.wake_of(ulids, key.fii);
         let setup = self.engine.setup_of(ulids, 0);
@@ -71,11 +75,37 @@ impl Runner {
         }
     }
 
+    /// Give each instance that the peer made for some of its flows a cell, by which these flows go (LS-P-05).
+    fn divide(&mut self, now: Time, ulids: UlidPair) {
+        let Some(cell) = self.tracked.get(&CellKey { ulids, fii: 0 }).map(|t| t.cell.clone()) else { return };
+        let flows = self.engine.instance_flows(ulids);
+        if flows == cell.routes() {
+            return;
+        }
+        let mut routes = Vec::new();
+        for (fii, flow) in flows {
+            let key = CellKey { ulids, fii };
+            if let Some(cell) = self.shared.instance(key).filter(|c| c.is_instance() && self.track(now, key))
+            {
+                routes.push((flow, cell));
+            }
+        }
+        let keep: Vec<_> = routes.iter().map(|(_, cell)| cell.key()).collect();
+        cell.set_routes(routes);
+        for key in self.keys(ulids) {
+            let over = self.tracked.get(&key).is_some_and(|t| t.cell.is_instance()) && !keep.contains(&key);
+            if over {
+                self.sample(now, key);
+                self.forget(key);
+            }
+        }
+    }
+
     /// Give the engine what the sockets of a cell have set, and the cell what the engine made of it.
     fn apply(&mut self, now: Time, key: CellKey) {
         let CellKey { ulids, fii } = key;
         let Some(t) = self.tracked.get_mut(&key) else { return };
-        if fii != 0 {
+        if t.cell.is_fork() {
             let own = self.engine.setup_of(ulids, fii);
             match (t.applied.fork, own) {
                 (ForkState::Failed, _) => return,
@@ -166,6 +196,9 @@ impl Runner {
     }
 
     pub(super) fn forget_if_unused(&mut self, now: Time, key: CellKey) {
+        if self.tracked.get(&key).is_some_and(|t| t.cell.is_instance()) {
+            return;
+        }
         if key.fii != 0 {
             // API-FK-14
             if !fork_in_use(&self.shared, key) {

@@ -4,6 +4,7 @@
 use super::addresses::Addresses;
 use super::cell::{CellKey, Forward};
 use super::claim::{CACHED, Claim, DefaultClaims};
+use super::console::{self, Console, Request};
 use super::deliver::Delivery;
 use super::host::{SocketHost, UlidLoss};
 use super::icmp::IcmpSocket;
@@ -30,6 +31,7 @@ const NETLINK: u64 = 1;
 const TIMER: u64 = 2;
 const WAKE: u64 = 3;
 const ICMP: u64 = 4;
+const CONSOLE: u64 = 5;
 
 /// Batches of packets and errors taken at a time, before timers and commands get their turn.
 const BATCHES: usize = 8;
@@ -64,6 +66,8 @@ pub struct Runner {
     /// Prefixes that the kernel drops for us, and until when.
     foreign: BTreeMap<u16, Time>,
     mtus: HashMap<LocatorPair, (u32, Time)>,
+    /// `None` if the kernel gave none: nothing but the tool needs it.
+    console: Option<Console>,
 }
 
 /// What a runner is made of.
@@ -109,6 +113,9 @@ impl Runner {
         for (token, fd) in sources {
             sys::epoll_control(epoll, libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN as u32, token)?;
         }
+        let console = Console::open(claim.prefix()).and_then(|c| {
+            sys::epoll_control(epoll, libc::EPOLL_CTL_ADD, c.raw(), libc::EPOLLIN as u32, CONSOLE).map(|()| c)
+        });
         Ok(Runner {
             shared,
             engine,
@@ -128,6 +135,7 @@ impl Runner {
             sampled: Time::ZERO,
             foreign: BTreeMap::new(),
             mtus: HashMap::new(),
+            console: console.inspect_err(|e| tracing::debug!(error = %e, "no console")).ok(),
         })
     }
 
@@ -157,6 +165,7 @@ impl Runner {
                     }
                     WAKE => self.commands(),
                     ICMP => self.errors(),
+                    CONSOLE => self.console_requests(),
                     watch => self.readable((watch - watch::TOKEN) as RawFd),
                 }
             }
@@ -176,6 +185,7 @@ impl Runner {
             self.engine.poll_timeout(),
             self.delivery.next_expiry(),
             self.addresses.next_refresh(),
+            self.addresses.next_look(),
             self.foreign.values().min().copied(),
         ];
         let next = deadlines.into_iter().flatten().min();
@@ -209,6 +219,9 @@ impl Runner {
         }
         self.delivery.expire(now, &self.shared.counters);
         self.addresses.refresh(now);
+        if self.addresses.next_look().is_some_and(|t| t <= now) {
+            self.address_changes();
+        }
         let before = self.foreign.len();
         self.foreign.retain(|_, until| *until > now);
         if self.foreign.len() != before {
@@ -303,7 +316,7 @@ impl Runner {
     }
 
     /// The cells of a pair, the shared one first.
-    fn keys(&self, ulids: UlidPair) -> Vec<CellKey> {
+    pub(super) fn keys(&self, ulids: UlidPair) -> Vec<CellKey> {
         let range = CellKey { ulids, fii: 0 }..=CellKey { ulids, fii: Fii::MAX };
         self.tracked.range(range).map(|(key, _)| *key).collect()
     }
@@ -342,6 +355,37 @@ impl Runner {
         self.carry_out(now);
     }
 
+    /// What other processes ask (LS-H-35).
+    fn console_requests(&mut self) {
+        let now = clock::now();
+        let Some(mut console) = self.console.take() else { return };
+        for (client, request) in console.requests() {
+            match request {
+                Request::Status => {
+                    let status = console::status(now, &self.engine, &self.shared, self.claim.prefix());
+                    console.hand_over(client, &status);
+                    continue;
+                }
+                Request::Watch => console.subscribe(client),
+                Request::Discard { ulids } => {
+                    if self.engine.context(ulids).is_none() {
+                        console.refuse(client, "there is no such context");
+                        continue;
+                    }
+                    tracing::info!(%ulids, "context discarded by command");
+                    self.engine.discard(now, ulids);
+                }
+                Request::SendTimeout { milliseconds } => {
+                    tracing::info!(milliseconds, "Send Timeout set by command");
+                    self.engine.set_send_timeout(now, Duration::from_millis(milliseconds));
+                }
+            }
+            console.confirm(client);
+        }
+        self.console = Some(console);
+        self.carry_out(now);
+    }
+
     fn batch(&mut self, n: usize) {
         let now = clock::now();
         let shared = self.shared.clone();
@@ -370,7 +414,9 @@ impl Runner {
             }
             let datagram = Datagram { source: p.source, destination: p.destination, data: p.data };
             let Some(d) = self.engine.handle_datagram(now, &datagram) else { continue };
-            self.delivery.handle(now, &shared, &p, &d);
+            if let Some(flow) = self.delivery.handle(now, &shared, &p, &d) {
+                self.engine.flow_heard(d.ulids, d.fii, flow);
+            }
             let (ulids, octets) = (d.ulids, d.data.len());
             let key = self.cell_of(ulids, d.fii);
             // The engine has counted this one; what the application sent before must not look as if it came after.
@@ -412,7 +458,7 @@ impl Runner {
 
     fn address_changes(&mut self) {
         let now = clock::now();
-        let update = self.addresses.changes();
+        let update = self.addresses.changes(now);
         if let Some(locators) = update.locators {
             *self.shared.locators.write() = Arc::new(locators.clone());
             self.mtus.clear();
@@ -445,6 +491,9 @@ impl Runner {
             self.transmit(&mut refused);
             while let Some(event) = self.engine.poll_event() {
                 report::log(&event);
+                if let Some(console) = &mut self.console {
+                    console.publish(&event);
+                }
                 if let EventKind::Discarded { .. } = event.kind {
                     self.forget_if_unused(now, CellKey { ulids: event.ulids, fii: 0 });
                 }

@@ -86,6 +86,13 @@ macro_rules! counters {
                 DriverCounters { $($name: self.$name.load(Relaxed),)* }
             }
         }
+
+        impl DriverCounters {
+            /// All, by name.
+            pub fn all(self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)*].into_iter()
+            }
+        }
     };
 }
 
@@ -165,6 +172,16 @@ impl Shared {
         Some((cell, true))
     }
 
+    /// The cell of an instance that the peer made. `None` beyond the cap.
+    pub fn instance(&self, key: CellKey) -> Option<Arc<Cell>> {
+        let mut cells = self.cells.lock();
+        if cells.len() >= MAX_CELLS && !cells.contains_key(&key) {
+            return None;
+        }
+        let new = || Arc::new(Cell::of_instance(key.ulids, key.fii));
+        Some(cells.entry(key).or_insert_with(new).clone())
+    }
+
     /// A new cell for a fork, under an instance number that no other has. `None` beyond the cap.
     pub fn fork(&self, ulids: UlidPair, mut draw: impl FnMut() -> Fii) -> Option<Arc<Cell>> {
         let mut cells = self.cells.lock();
@@ -183,6 +200,7 @@ impl Shared {
     pub fn abandon(&self) {
         self.dead.store(true, SeqCst);
         for cell in self.cells.lock().values() {
+            cell.set_routes(Vec::new());
             cell.set_forward(None);
             cell.set_view(Default::default());
             cell.set_wake(Wake::default());

@@ -22,6 +22,9 @@ const MAX_SWITCHES: usize = 16;
 /// Shortest time between two looks at the traffic of a context.
 const MIN_SAMPLE: Duration = Duration::from_millis(3);
 
+/// Flows of the peer that a context remembers as its own.
+const MAX_FLOWS: usize = 64;
+
 /// What an R1 or R1bis brought and the I2 or I2bis gives back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Reply {
@@ -90,6 +93,8 @@ pub(super) struct Context {
     pub(super) claims: VecDeque<Claim>,
     /// Sent in I1, I2 and I2bis as Flow option.
     pub(super) flow: Option<FlowId>,
+    /// Flows that the peer has shown to belong to it: by the Flow option, by tagged payload.
+    pub(super) flows: Vec<FlowId>,
     /// Keepalive Timeout that the peer announced.
     pub(super) keepalive_timeout: Duration,
     pub(super) last_use: Time,
@@ -144,6 +149,7 @@ impl Context {
             requests: VecDeque::new(),
             claims: VecDeque::new(),
             flow: None,
+            flows: Vec::new(),
             keepalive_timeout: DEFAULT_KEEPALIVE_TIMEOUT,
             last_use: now,
             idle_check: now,
@@ -160,6 +166,18 @@ impl Context {
             tester: Tester::default(),
             switches: VecDeque::new(),
         }
+    }
+
+    /// The peer's flow, as we see it; `false`: known already. The oldest makes room.
+    pub(super) fn add_flow(&mut self, flow: FlowId) -> bool {
+        if self.flows.contains(&flow) {
+            return false;
+        }
+        if self.flows.len() >= MAX_FLOWS {
+            self.flows.remove(0);
+        }
+        self.flows.push(flow);
+        true
     }
 
     /// The Keepalive Timeout of the peer: in milliseconds if it tells that, else in seconds (RE-KT-08, RE-KT-09). A peer
@@ -446,6 +464,8 @@ impl Context {
             standby: self.tester.standby(),
             switches: self.switches.iter().copied().collect(),
             settings: self.settings.clone(),
+            last_heard: self.reap.last_heard(),
+            counters: self.reap.counters(),
         }
     }
 }

@@ -288,6 +288,9 @@ impl Engine {
             self.io.counters.recovered += 1;
         }
         ctx.flow = ctx.flow.or(flow);
+        if let Some(flow) = flow {
+            ctx.add_flow(flow);
+        }
         if let Some((code, offset)) = bad {
             self.io.counters.drop(Dropped::BadPreferences);
             self.io.send_error(d, code, offset);

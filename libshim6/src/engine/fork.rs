@@ -30,7 +30,37 @@ impl Engine {
 
     fn own_instance(&self, ulids: UlidPair, fii: Fii) -> Option<Id> {
         let id = self.table.by_key(ulids, fii).filter(|_| fii != 0)?;
-        self.table.get(id).filter(|c| c.exclusive && c.active()).map(|_| id)
+        self.table.get(id).filter(|c| c.active()).map(|_| id)
+    }
+
+    /// Flows of a pair that instances of the peer's making serve beside the shared context: another process of its host,
+    /// or a socket with a context of its own (DESIGN section 5, LS-P-05).
+    pub fn instance_flows(&self, ulids: UlidPair) -> Vec<(Fii, FlowId)> {
+        let shared = self.shared_instance(ulids);
+        let others = self.table.instances(ulids).filter(|id| Some(*id) != shared);
+        let others = others.filter_map(|id| self.table.get(id)).filter(|c| !c.exclusive && c.active());
+        others.flat_map(|c| c.flows.iter().map(|flow| (c.fii, *flow))).collect()
+    }
+
+    /// Tagged payload of a flow came by an instance: answers go by it too (Appendix A of draft-ietf-shim6-multihome-shim-api).
+    pub fn flow_heard(&mut self, ulids: UlidPair, fii: Fii, flow: FlowId) {
+        let mut ids = self.table.instances(ulids);
+        if ids.next().is_none() || ids.next().is_none() {
+            return;
+        }
+        drop(ids);
+        let shared = self.shared_instance(ulids);
+        let mut moved = false;
+        for id in self.table.instances(ulids).collect::<Vec<_>>() {
+            let Some(ctx) = self.table.get_mut(id).filter(|c| !c.exclusive) else { continue };
+            moved |= match ctx.fii == fii && Some(id) != shared {
+                true => ctx.add_flow(flow),
+                false => ctx.flows.iter().position(|f| *f == flow).map(|at| ctx.flows.remove(at)).is_some(),
+            };
+        }
+        if moved {
+            self.io.changed.insert(ulids);
+        }
     }
 
     /// Begin a context for one socket of a pair whose shared context is ESTABLISHED, with these settings (API-FK-03,
@@ -106,7 +136,7 @@ impl Engine {
             Some(id) => vec![id],
             // What is received fits any instance, what is sent goes by the first (S6-4.2-2)
             None if dir == Direction::Sent => self.shared_instance(ulids).into_iter().collect(),
-            None => self.table.instances(ulids).filter(shared).collect(),
+            None => self.table.instances(ulids).filter(shared).filter(|id| !self.has_flows(*id)).collect(),
         };
         for id in &ids {
             let Some(ctx) = self.table.get_mut(*id) else { continue };
@@ -128,6 +158,12 @@ impl Engine {
             }
             self.io.changed.insert(ulids);
         }
+    }
+
+    /// Is it an instance that is told of the traffic of its flows only?
+    fn has_flows(&self, id: Id) -> bool {
+        let Some(ctx) = self.table.get(id) else { return false };
+        !ctx.flows.is_empty() && ctx.active() && self.shared_instance(ctx.ulids) != Some(id)
     }
 
     /// The context that serves the cell of an instance; its `fii` tells whether it is the cell's own.

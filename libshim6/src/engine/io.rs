@@ -1,10 +1,13 @@
 //! What crosses the border of the engine.
 
+use super::reap::ReapCounters;
 use super::settings::{ContextTimers, LocatorPreference, Settings};
 use crate::addr::{ContextTag, Fii, FlowId, LocatorPair, UlidPair};
 use crate::event::Switch;
 use crate::identity::Identity;
+use crate::time::Time;
 use crate::wire::ReapState;
+use serde::{Deserialize, Serialize};
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
@@ -132,7 +135,8 @@ pub trait HostPolicy: Send {
 }
 
 /// States of a context (S6-6-4); IDLE is the absence of one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING-KEBAB-CASE")]
 pub enum ContextState {
     /// I1 sent.
     I1Sent,
@@ -218,4 +222,8 @@ pub struct ContextInfo {
     pub switches: Vec<Switch>,
     /// What the application set, as far as it is in force.
     pub settings: Arc<Settings>,
+    /// When anything was last received.
+    pub last_heard: Option<Time>,
+    /// What REAP counted (RE-OP-05).
+    pub counters: ReapCounters,
 }

@@ -49,6 +49,7 @@ pub use io::{
     ContextInfo, ContextState, Datagram, Deliver, Direction, HostPolicy, IcmpDelivery, IcmpKind,
     LocalLocator, LocatorInfo, Transmit, Wake,
 };
+pub use reap::ReapCounters;
 pub use settings::{ContextTimers, Feedback, LocatorError, LocatorPreference, PathExplore, Settings, Setup};
 
 use crate::addr::{Fii, FlowId, LocatorPair, UlidPair};
@@ -58,7 +59,7 @@ use crate::rng::Rng;
 use crate::time::Time;
 use crate::wire::{ErrorMessage, Message};
 use limit::Limiter;
-use reap::{Env, ReapCounters};
+use reap::Env;
 use std::collections::{BTreeSet, VecDeque};
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -343,11 +344,6 @@ impl Engine {
     /// The context by which payload of this pair is sent.
     pub fn context(&self, ulids: UlidPair) -> Option<ContextInfo> {
         self.context_of(ulids, 0)
-    }
-
-    /// What REAP counted for that context (RE-OP-05).
-    pub fn reap_counters(&self, ulids: UlidPair) -> Option<ReapCounters> {
-        self.shared_instance(ulids).and_then(|id| self.table.get(id)).map(|ctx| ctx.reap.counters())
     }
 
     /// All contexts, oldest first.

@@ -30,6 +30,7 @@ use crate::wire::{Probe, ProbeBlock, ReapState};
 use alternative::Test;
 use reports::Records;
 use schedule::{Candidates, Schedule};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -105,7 +106,7 @@ pub enum Action {
 }
 
 /// Counters of one context (RE-OP-05). Arrays are indexed by Sta.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReapCounters {
     /// Keepalives sent.
     pub keepalives_sent: u64,

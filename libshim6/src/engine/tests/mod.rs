@@ -3,6 +3,7 @@
 mod attacks;
 mod crossing;
 mod establish;
+mod instances;
 mod keys;
 mod locators;
 mod matrix;

@@ -258,7 +258,7 @@ fn what_the_peer_prefers_is_tested_then_used() {
     assert_eq!(w.info(0).unwrap().current.peer, addrs[2]);
     let last = *w.info(0).unwrap().switches.last().unwrap();
     assert_eq!((last.cause, last.evidence), (SwitchCause::Preferred, Evidence::Test));
-    assert_eq!(w.hosts[0].engine.reap_counters(w.ulids(0, 1)).unwrap().explorations, 0);
+    assert_eq!(w.hosts[0].engine.context(w.ulids(0, 1)).unwrap().counters.explorations, 0);
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn a_preferred_locator_that_does_not_work_is_not_used() {
     set(&mut w, 0, |s| s.peer_preferences.clear());
     w.run(secs(61));
     assert!(!w.info(0).unwrap().peer[1].unreachable, "unverified again after a minute");
-    assert_eq!(w.hosts[0].engine.reap_counters(w.ulids(0, 1)).unwrap().explorations, 0);
+    assert_eq!(w.hosts[0].engine.context(w.ulids(0, 1)).unwrap().counters.explorations, 0);
 }
 
 #[test]

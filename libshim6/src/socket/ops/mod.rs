@@ -12,6 +12,7 @@ mod names;
 mod recv;
 mod rewritten;
 mod send;
+mod stream;
 mod way;
 
 pub use batch::sendmmsg;
@@ -22,13 +23,15 @@ pub(super) use names::fail;
 pub use names::{getpeername, getsockname, getsockopt, setsockopt};
 pub use recv::{read, readv, recv, recvfrom, recvmmsg, recvmsg};
 pub use send::{send, sendmsg, sendto, write, writev};
+pub use stream::{preadv2, pwritev2, sendfile, splice};
 
 use super::backend::{self, Running};
 use super::guard::{self, errno};
 use super::state::{Mode, flag};
 use super::table::{self, Pinned};
 use super::{registry, sys};
-use crate::addr::{FlowId, UlidPair, is_servable};
+use crate::addr::FlowId;
+use crate::addr::{UlidPair, is_servable};
 use crate::driver::cell::Cell;
 use libc::c_int;
 use std::net::{Ipv6Addr, SocketAddrV6};
@@ -38,8 +41,10 @@ use std::sync::atomic::Ordering::*;
 /// The socket behind `fd` if the shim takes calls on it. One or two atomic loads where it does not.
 #[inline]
 fn active(fd: c_int) -> Option<Pinned> {
-    if table::peek(fd)?.mode() == Mode::Plain {
-        return None;
+    let socket = table::peek(fd)?;
+    if socket.mode() == Mode::Plain {
+        // A raw socket hears from its first moment on, and need never be bound.
+        return if socket.has(flag::RAW) { activated(fd) } else { None };
     }
     table::pin(fd)
 }
@@ -133,6 +138,11 @@ fn engine() -> Option<&'static Running> {
 /// Count a datagram sent; wakes the engine if the cell asks for it.
 #[inline]
 fn note_sent(socket: &Pinned, cell: &Cell, octets: usize, peer: Option<SocketAddrV6>) {
+    if cell.is_divided()
+        && let Some(own) = of_flow(socket, cell, peer)
+    {
+        return note_sent(socket, &own, octets, peer);
+    }
     if cell.note_sent(octets, backend::now) {
         wake(socket, cell, peer);
     }
@@ -141,28 +151,41 @@ fn note_sent(socket: &Pinned, cell: &Cell, octets: usize, peer: Option<SocketAdd
 /// Count a datagram received.
 #[inline]
 fn note_received(socket: &Pinned, cell: &Cell, octets: usize, peer: Option<SocketAddrV6>) {
+    if cell.is_divided()
+        && let Some(own) = of_flow(socket, cell, peer)
+    {
+        return note_received(socket, &own, octets, peer);
+    }
     if cell.note_received(octets, backend::now) {
         wake(socket, cell, peer);
     }
 }
 
+/// The flow of a socket to `peer`, else to its own one. Inside `guard::slow` only.
+fn flow_of(socket: &Pinned, peer: Option<SocketAddrV6>) -> Option<FlowId> {
+    let peer = peer.or_else(|| socket.inner().peer)?;
+    Some(socket.flow(peer.port()))
+}
+
+/// The cell of the instance that serves the flow to `peer`, if it is not `cell` itself.
+#[cold]
+fn of_flow(socket: &Pinned, cell: &Cell, peer: Option<SocketAddrV6>) -> Option<Arc<Cell>> {
+    slow_or_inside(|| cell.of_flow(flow_of(socket, peer)?)).flatten()
+}
+
 #[cold]
 fn wake(socket: &Pinned, cell: &Cell, peer: Option<SocketAddrV6>) {
-    let work = || {
-        let peer = peer.or_else(|| socket.inner().peer);
-        let local_port = socket.local_port.load(Relaxed) as u16;
-        let flow =
-            peer.map(|p| FlowId { protocol: libc::IPPROTO_UDP as u8, local_port, peer_port: p.port() });
+    slow_or_inside(|| {
+        let flow = flow_of(socket, peer);
         if let Some(engine) = engine() {
             engine.backend.wake(cell, flow);
         }
-    };
-    if guard::inside() {
-        // Called from within `slow` already, which keeps errno and catches panics.
-        work();
-    } else {
-        guard::slow(work);
-    }
+    });
+}
+
+/// `guard::slow`, which keeps errno and catches panics, unless we are inside of it already.
+fn slow_or_inside<T>(work: impl FnOnce() -> T) -> Option<T> {
+    if guard::inside() { Some(work()) } else { guard::slow(work) }
 }
 
 /// Tell the engine that the kernel refused to send between the ULIDs. `true`: the context has other pairs, so the

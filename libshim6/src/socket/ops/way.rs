@@ -64,6 +64,19 @@ pub(super) fn way<'a>(socket: &'a Pinned, fd: c_int, out: &Out<'_>) -> Way<'a> {
     if out.flags & NOT_OURS != 0 || out.to == Some(None) {
         return Way::Plain;
     }
+    let unported;
+    let mut out = out;
+    if socket.has(flag::RAW)
+        && let Some(Some(to)) = out.to
+    {
+        // In place of a port stands nothing, or the protocol.
+        if to.port() != 0 && to.port() != socket.protocol().into() {
+            return Way::Plain;
+        }
+        unported =
+            Out { to: Some(Some(SocketAddrV6::new(*to.ip(), 0, to.flowinfo(), to.scope_id()))), ..*out };
+        out = &unported;
+    }
     let mode = socket.mode();
     if out.to.is_none() && mode != Mode::Unconnected {
         let Some(cell) = own_cell(socket) else { return Way::Plain };
@@ -91,11 +104,15 @@ pub(super) fn to_own_peer<'a>(socket: &'a Pinned, cell: &'a Cell) -> Option<Way<
         let inner = socket.inner();
         (inner.local, inner.peer?)
     };
+    let cell = match cell.is_divided().then(|| super::of_flow(socket, cell, Some(peer))).flatten() {
+        Some(own) => CellRef::Peer(own),
+        None => CellRef::Own(cell),
+    };
     let forward = cell.forward().filter(|_| !socket.has(flag::DONT_SHIM));
     Some(match forward {
-        Some(forward) => Way::Rewritten(CellRef::Own(cell), forward, peer),
-        None if socket.mode() == Mode::Detached => Way::Named(CellRef::Own(cell), peer, local),
-        None => Way::Healthy(CellRef::Own(cell), None),
+        Some(forward) => Way::Rewritten(cell, forward, peer),
+        None if socket.mode() == Mode::Detached => Way::Named(cell, peer, local),
+        None => Way::Healthy(cell, None),
     })
 }
 
@@ -111,7 +128,7 @@ pub(super) fn to_named_peer<'a>(socket: &'a Pinned, fd: c_int, out: &Out<'_>) ->
         }
         if socket.mode() == Mode::Detached && !has_source(out.control) {
             // Its kernel socket has lost the source that the application sees.
-            let cell = cell_of(local, *to.ip())?;
+            let cell = serving(socket, cell_of(local, *to.ip())?, &to);
             return Some(match cell.forward().filter(|_| !socket.has(flag::DONT_SHIM)) {
                 Some(forward) => Way::Rewritten(CellRef::Peer(cell), forward, to),
                 None => Way::Named(CellRef::Peer(cell), to, local),
@@ -123,6 +140,7 @@ pub(super) fn to_named_peer<'a>(socket: &'a Pinned, fd: c_int, out: &Out<'_>) ->
     }
     let asked = source(out.control);
     let (cell, local, heard) = resolve(socket, fd, &to, asked)?;
+    let cell = serving(socket, cell, &to);
     if let Some(forward) = cell.forward() {
         return Some(Way::Rewritten(CellRef::Peer(cell), forward, to));
     }
@@ -134,6 +152,14 @@ pub(super) fn to_named_peer<'a>(socket: &'a Pinned, fd: c_int, out: &Out<'_>) ->
         true => Way::Named(CellRef::Peer(cell), to, local),
         false => Way::Healthy(CellRef::Peer(cell), Some(to)),
     })
+}
+
+/// The cell that serves the flow to `to`: `cell`, or that of an instance.
+fn serving(socket: &Pinned, cell: Arc<Cell>, to: &SocketAddrV6) -> Arc<Cell> {
+    match cell.is_divided() {
+        true => super::of_flow(socket, &cell, Some(*to)).unwrap_or(cell),
+        false => cell,
+    }
 }
 
 pub(super) fn has_source(control: &[u8]) -> bool {
