@@ -6,10 +6,12 @@ use super::super::peers::Peer;
 use super::super::state::{Mode, flag};
 use super::super::table::Pinned;
 use super::super::{Bypass, Outcome, backend, detach, real, sys};
-use super::lend::{Came, Lent, Scratch, came, give_back, is_refused, lend, move_up};
+use super::lend::{Came, Lent, Scratch, Shown, came, give_back, is_refused, lend, move_up};
 use super::names::hides_path_errors;
-use super::{active, is_path_error, learn_port, note_received, own_cell};
+use super::{active, engine, is_path_error, learn_port, note_received, own_cell};
 use crate::addr::{UlidPair, is_servable};
+use crate::driver::cell::Cell;
+use crate::engine::LocatorInfo;
 use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, sockaddr, socklen_t, timespec};
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::ptr;
@@ -149,7 +151,7 @@ pub(super) fn passed_on(fd: c_int, call: impl FnMut() -> isize) -> Outcome<isize
 #[inline]
 pub unsafe fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> Outcome<isize> {
     let socket = active(fd).ok_or(Bypass)?;
-    if socket.mode() == Mode::Connected {
+    if socket.mode() == Mode::Connected && !socket.has(flag::LOOKED_AT) {
         // SAFETY: the application's arguments.
         return connected(&socket, flags, || unsafe { real::recvmsg(fd, msg, flags) });
     }
@@ -221,7 +223,7 @@ unsafe fn receive(socket: &Pinned, fd: c_int, app: &mut msghdr, flags: c_int) ->
         }
         if flags & libc::MSG_ERRQUEUE != 0 {
             // SAFETY: `own` is as the kernel left it.
-            unsafe { give_back(app, &own, &lent, None) };
+            unsafe { give_back(app, &own, &lent, &Shown::default()) };
             return Ok(r);
         }
         // SAFETY: as above.
@@ -233,9 +235,9 @@ unsafe fn receive(socket: &Pinned, fd: c_int, app: &mut msghdr, flags: c_int) ->
             }
             continue;
         }
-        let to = heard(socket, fd, &came, r as usize, flags);
+        let shown = heard(socket, fd, &came, r as usize, flags);
         // SAFETY: as above.
-        unsafe { give_back(app, &own, &lent, to) };
+        unsafe { give_back(app, &own, &lent, &shown) };
         return Ok(r);
     }
 }
@@ -257,20 +259,24 @@ fn discard(fd: c_int) {
     });
 }
 
-/// Count a datagram and remember by which pair its sender talks to us. The destination to show to the application if
-/// the datagram was re-injected to `::1`.
-fn heard(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flags: c_int) -> Option<Ipv6Addr> {
-    let from = came.from.filter(|a| is_servable(a.ip()))?;
+/// Count a datagram and remember by which pair its sender talks to us. What the application is to see of it.
+fn heard(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flags: c_int) -> Shown {
+    let told = socket.has(flag::LOCAL_RECV | flag::PEER_RECV);
+    let mut shown = Shown { locators: told.then_some(None), ..Shown::default() };
+    let Some(from) = came.from.filter(|a| is_servable(a.ip())) else { return shown };
     if socket.local_port.load(Relaxed) == 0 {
         slow(|| learn_port(socket, fd));
     }
     let count = flags & libc::MSG_PEEK == 0 && !socket.has(flag::DONT_SHIM);
     if socket.mode() != Mode::Unconnected {
-        let local = slow(|| socket.inner().local)?;
-        if count && let Some(cell) = own_cell(socket) {
+        let Some(local) = slow(|| socket.inner().local) else { return shown };
+        let cell = if socket.has(flag::DONT_SHIM) { socket.cell() } else { own_cell(socket) };
+        if let Some(cell) = cell.filter(|_| count) {
             note_received(socket, cell, octets, Some(from));
         }
-        return (came.to == Some(Ipv6Addr::LOCALHOST)).then_some(local);
+        shown.to = (came.to == Some(Ipv6Addr::LOCALHOST)).then_some(local);
+        slow(|| locators(socket, &mut shown, came, UlidPair { local, peer: *from.ip() }, cell));
+        return shown;
     }
     slow(|| {
         let bound = socket.inner().local;
@@ -287,7 +293,7 @@ fn heard(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flags: c_int) -
             None => {
                 let pair = UlidPair { local: to, peer: *from.ip() };
                 let cell = backend::ensure().filter(|_| is_servable(&to)).and_then(|e| e.backend.cell(pair));
-                let peer = Peer { local: to, cell, heard: true };
+                let peer = Peer { local: to, cell, heard: true, setup_until: None };
                 socket.inner().peers.set(&from, peer.clone());
                 peer
             }
@@ -295,9 +301,29 @@ fn heard(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flags: c_int) -
         if count && let Some(cell) = &peer.cell {
             note_received(socket, cell, octets, Some(from));
         }
-        loopback.then_some(to)
-    })
-    .flatten()
+        shown.to = loopback.then_some(to);
+        locators(socket, &mut shown, came, UlidPair { local: to, peer: *from.ip() }, peer.cell.as_deref());
+        Some(())
+    });
+    shown
+}
+
+/// By which locators and interface the datagram really came (API-CM-04, API-CM-05, API-EX-06). Inside `guard::slow`
+/// only.
+fn locators(socket: &Pinned, shown: &mut Shown, came: &Came, ulids: UlidPair, cell: Option<&Cell>) {
+    if !socket.has(flag::OUR_FLOWINFO | flag::APP_FLOWINFO) {
+        return;
+    }
+    let arrival = engine().and_then(|e| e.backend.arrival(came.by.0, came.by.1));
+    let arrival = arrival.filter(|a| a.ulids == ulids);
+    if let Some(arrival) = arrival {
+        let owner = |l: &&LocatorInfo| l.addr == arrival.locators.local;
+        let ifindex = cell.and_then(|c| c.view().available.iter().find(owner).map(|l| l.ifindex));
+        shown.detour = Some(ifindex.unwrap_or(0));
+    }
+    let served = !socket.has(flag::DONT_SHIM) && cell.is_some_and(Cell::is_associated);
+    let plain = served.then(|| ulids.as_locators());
+    shown.locators = shown.locators.map(|_| arrival.map(|a| a.locators).or(plain));
 }
 
 /// To which of our addresses a re-injected datagram from `from` was sent that came to `::1`, because the address has
@@ -331,7 +357,7 @@ pub unsafe fn recvmmsg(
     if n == 0 || !sys::can_write(msgs, n * size_of::<mmsghdr>()) {
         return Err(Bypass);
     }
-    if socket.mode() == Mode::Connected {
+    if socket.mode() == Mode::Connected && !socket.has(flag::LOOKED_AT) {
         loop {
             // SAFETY: the application's arguments.
             let r = unsafe { real::recvmmsg(fd, msgs, n as c_uint, flags, timeout) };
@@ -384,14 +410,14 @@ pub unsafe fn recvmmsg(
                 continue;
             }
             let octets = own[i].msg_len as usize;
-            let to = if errors { None } else { heard(&socket, fd, &came, octets, flags) };
+            let shown = if errors { Shown::default() } else { heard(&socket, fd, &came, octets, flags) };
             if kept == i {
                 // SAFETY: `own` is as the kernel left it.
-                unsafe { give_back(&mut msgs[i].msg_hdr, &own[i].msg_hdr, &lent[i], to) };
+                unsafe { give_back(&mut msgs[i].msg_hdr, &own[i].msg_hdr, &lent[i], &shown) };
                 msgs[i].msg_len = own[i].msg_len;
             } else {
                 // SAFETY: as above; the message moves up into the place of a foreign one.
-                unsafe { move_up(&mut msgs[kept], &own[i], &lent[i], to) };
+                unsafe { move_up(&mut msgs[kept], &own[i], &lent[i], &shown) };
             }
             kept += 1;
         }
