@@ -384,7 +384,9 @@ impl Cell {
     #[must_use]
     pub fn note_sent(&self, bytes: usize, now: impl FnOnce() -> Time) -> bool {
         let wanted = self.first_by_pair.load(Relaxed) == WANTED;
-        if self.first_unanswered_sent.load(Relaxed) == 0 || wanted {
+        let wake = take(&self.wake_on_sent);
+        // For the engine the silence begins with the datagram that wakes it
+        if self.first_unanswered_sent.load(Relaxed) == 0 || wanted || wake {
             let now = now().0.max(1);
             self.first_unanswered_sent.store(now, Relaxed);
             if wanted {
@@ -394,7 +396,7 @@ impl Cell {
         if self.first_unreplied_received.load(Relaxed) != 0 {
             self.first_unreplied_received.store(0, Relaxed);
         }
-        self.count(&self.sent, bytes) | take(&self.wake_on_sent)
+        self.count(&self.sent, bytes) | wake
     }
 
     /// Application thread: a datagram of `bytes` octets was received. As [`Cell::note_sent`].
@@ -502,6 +504,11 @@ impl Cell {
         *self.forward.write() = forward;
         self.rewritten.store(forward.is_some() || self.is_divided(), SeqCst);
         self.first_by_pair.store(WANTED, SeqCst);
+    }
+
+    /// Engine thread: a control message answered what was sent so far, and the engine was told of that.
+    pub(super) fn note_answered(&self) {
+        self.first_unanswered_sent.store(0, Relaxed);
     }
 
     /// Engine thread: when the first datagram left since the pair changed, once it has; told once.

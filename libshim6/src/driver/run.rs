@@ -321,6 +321,12 @@ impl Runner {
         self.tracked.range(range).map(|(key, _)| *key).collect()
     }
 
+    /// A fork of ours has a cell of its own; any other instance serves the shared one.
+    fn cell_of(&self, ulids: UlidPair, fii: Fii) -> CellKey {
+        let own = CellKey { ulids, fii };
+        if self.tracked.contains_key(&own) { own } else { CellKey { ulids, fii: 0 } }
+    }
+
     /// `ready` is what epoll tells of the raw socket.
     fn packets(&mut self, ready: u32) {
         for _ in 0..BATCHES {
@@ -393,6 +399,14 @@ impl Runner {
         Counters::add(&counters.received, n as u64);
         let mut foreign = None;
         for i in 0..n {
+            let owner = self.receive.packet(i).and_then(|p| self.engine.owner(p.data));
+            if let Some((ulids, fii)) = owner {
+                let key = self.cell_of(ulids, fii);
+                self.sample(now, key);
+                if let Some(t) = self.tracked.get(&key) {
+                    t.cell.note_answered();
+                }
+            }
             let Some(p) = self.receive.packet(i) else {
                 Counters::add(&counters.unreadable, 1);
                 continue;
@@ -410,9 +424,7 @@ impl Runner {
                 self.engine.flow_heard(d.ulids, d.fii, flow);
             }
             let (ulids, octets) = (d.ulids, d.data.len());
-            // A fork of ours has a cell of its own; any other instance serves the shared one.
-            let own = CellKey { ulids, fii: d.fii };
-            let key = if self.tracked.contains_key(&own) { own } else { CellKey { ulids, fii: 0 } };
+            let key = self.cell_of(ulids, d.fii);
             // The engine has counted this one; what the application sent before must not look as if it came after.
             if self.sample(now, key).is_some_and(|r| r.direction == Direction::Sent) {
                 self.engine.payload_of(now, ulids, key.fii, Direction::Received, 1, 0, None);
