@@ -9,11 +9,12 @@ DESTDIR ?=
 BUILT ?= target/release
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^version/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help setup build install uninstall demo test bench bench-failover test-transparency lint fmt conformance clean
+.PHONY: help setup build install uninstall demo test loom bench bench-failover test-transparency lint fmt conformance clean
 
 help:
 	@echo "make demo         unmodified programs lose a path, with and without the shim (DEMO_ARGS=--help for more)"
 	@echo "make test         everything that is checked: format, lints, all tests, conformance, programs of others"
+	@echo "make loom         the descriptor table in every order that threads can run in"
 	@echo "make bench        speed, alone and under the shim, before and after a switch (BENCH_ARGS=--quick; about 5 minutes)"
 	@echo "make bench-failover  how long flows are silent when their path fails, next to kernel MPTCP (BENCH_ARGS=--quick; about 5 minutes)"
 	@echo "make test-transparency  other people's programs, alone and under the shim (installs some servers: scripts/setup)"
@@ -88,6 +89,9 @@ test: setup
 	@awk '/^test result:/ { passed += $$4; failed += $$6; ignored += $$8 } \
 	  END { printf "test result: all %d tests passed; %d failed; %d ignored\n", passed, failed, ignored; exit failed || !passed }' \
 	  target/test.log
+
+loom:
+	cd loom && RUSTFLAGS="--cfg loom" $(CARGO) test --locked --release --target-dir ../target/loom
 
 # These fail if something broke, not if a goal was missed. docs/bench/README.md tells how to read them.
 bench: setup build

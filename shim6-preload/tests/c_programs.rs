@@ -157,6 +157,30 @@ fn families() {
     both("families.c");
 }
 
+/// What the program does not leak alone it does not leak with the library, as two tools see it.
+#[test]
+fn leaks() {
+    let (_dir, sanitized) = compile(&["leaks.c"], &["c", "-std=c11", "-fsanitize=leak"]);
+    let (_dir, program) = compile(&["leaks.c"], &["c", "-std=c11"]);
+    let kinds = "definite,possible,indirect";
+    let valgrind = || {
+        let mut command = Command::new("valgrind");
+        command.args(["-q", "--leak-check=full", "--error-exitcode=9"]);
+        command.arg(format!("--show-leak-kinds={kinds}")).arg(format!("--errors-for-leak-kinds={kinds}"));
+        command.arg(&program);
+        command
+    };
+    for preload in [None, Some(library())] {
+        for mut command in [Command::new(&sanitized), valgrind()] {
+            match &preload {
+                Some(library) => command.env("LD_PRELOAD", library),
+                None => command.env_remove("LD_PRELOAD"),
+            };
+            assert_eq!(run(&mut command), "ok leaks\n");
+        }
+    }
+}
+
 #[test]
 fn memory() {
     both("memory.c");

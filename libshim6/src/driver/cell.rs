@@ -150,6 +150,8 @@ pub struct Cell {
     /// Of an instance that the peer made, beside the one that the sockets of the pair share.
     instance: bool,
     rewritten: AtomicBool,
+    /// `forward` is that of the parent's context.
+    inherited: AtomicBool,
     divided: AtomicBool,
     routes: RwLock<Vec<(FlowId, Arc<Cell>)>>,
     associated: AtomicBool,
@@ -189,6 +191,7 @@ impl Cell {
             fii,
             instance: false,
             rewritten: AtomicBool::new(false),
+            inherited: AtomicBool::new(false),
             divided: AtomicBool::new(false),
             routes: RwLock::default(),
             associated: AtomicBool::new(false),
@@ -466,6 +469,31 @@ impl Cell {
             bytes: self.bytes.load(SeqCst),
             first_unanswered_sent: Time(self.first_unanswered_sent.load(SeqCst)),
             first_unreplied_received: Time(self.first_unreplied_received.load(SeqCst)),
+        }
+    }
+
+    /// In a forked child, which has no other thread: where the parent's payload went. `None` also where its engine was
+    /// about to change that.
+    pub fn forward_after_fork(&self) -> Option<Forward> {
+        if self.is_rewritten() { *self.forward.try_read()? } else { None }
+    }
+
+    /// Until the engine of this process has a context of its own, payload goes where the parent's went, in the parent's
+    /// context: the peer takes it, and its answers come to the sockets that both processes hold.
+    pub fn inherit(&self, forward: Forward) {
+        if !self.is_associated() {
+            self.inherited.store(true, SeqCst);
+            self.set_forward(Some(forward));
+        }
+    }
+
+    /// Engine thread: where payload goes by the context, if there is one.
+    pub(super) fn set_forward_of(&self, context: bool, forward: Option<Forward>) {
+        if context {
+            self.inherited.store(false, SeqCst);
+        }
+        if !self.inherited.load(SeqCst) && self.forward() != forward {
+            self.set_forward(forward);
         }
     }
 

@@ -46,9 +46,7 @@ impl Runner {
         let wake = self.engine.wake_of(ulids, key.fii);
         let setup = self.engine.setup_of(ulids, 0);
         let Some(t) = self.tracked.get_mut(&key) else { return };
-        if t.cell.forward() != forward {
-            t.cell.set_forward(forward);
-        }
+        t.cell.set_forward_of(associated, forward);
         let view = ContextView { associated, setup, fork: t.applied.fork, ..view(info) };
         if *t.cell.view() != view {
             t.cell.set_view(view);

@@ -8,7 +8,7 @@ use super::console::{self, Console, Request};
 use super::deliver::Delivery;
 use super::host::{SocketHost, UlidLoss};
 use super::icmp::IcmpSocket;
-use super::receive::ReceiveSocket;
+use super::receive::{self, ReceiveSocket};
 use super::shared::{Command, Counters, Shared};
 use super::sys::{self, OwnFd};
 use super::traffic::{Report, Tracked};
@@ -155,10 +155,10 @@ impl Runner {
             Counters::add(&self.shared.counters.wakeups, 1);
             // A link that went down comes first: the probes that find another path should leave at once.
             events.sort_by_key(|(_, token)| (*token != NETLINK, *token));
-            for (_, token) in &events {
+            for (ready, token) in &events {
                 match *token {
                     NETLINK => self.address_changes(),
-                    RAW => self.packets(),
+                    RAW => self.packets(*ready),
                     TIMER => {
                         sys::clear(self.timer.raw());
                         self.armed = None;
@@ -321,14 +321,20 @@ impl Runner {
         self.tracked.range(range).map(|(key, _)| *key).collect()
     }
 
-    fn packets(&mut self) {
-        self.receive.discard_errors(ERRORS);
+    /// `ready` is what epoll tells of the raw socket.
+    fn packets(&mut self, ready: u32) {
         for _ in 0..BATCHES {
             let n = self.receive.receive(0);
-            if n == 0 {
+            if n > 0 {
+                self.batch(n);
+            }
+            // What comes after a batch that is not full wakes again.
+            if n < receive::BATCH {
                 break;
             }
-            self.batch(n);
+        }
+        if ready & libc::EPOLLERR as u32 != 0 {
+            self.receive.discard_errors(ERRORS);
         }
         self.carry_out(clock::now());
     }

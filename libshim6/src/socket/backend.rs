@@ -41,6 +41,8 @@ pub trait Backend: Send + Sync {
     fn socket_closing(&self, fd: RawFd);
     /// An address with an identity on the same interface and of the same scope as `local`, which has none.
     fn identity_source_for(&self, local: Ipv6Addr) -> Option<Ipv6Addr>;
+    /// End, and wait for that, but not longer than this.
+    fn end(&self, _limit: Duration) {}
     /// A socket sends by the cell from now on.
     fn attach(&self, cell: &Cell);
     /// It does so no more.
@@ -105,6 +107,9 @@ impl Backend for Handle {
     }
     fn identity_source_for(&self, local: Ipv6Addr) -> Option<Ipv6Addr> {
         self.identity_source_for(local)
+    }
+    fn end(&self, limit: Duration) {
+        self.stop_within(limit);
     }
     fn attach(&self, cell: &Cell) {
         self.attach(cell);
@@ -199,6 +204,7 @@ pub fn ensure() -> Option<&'static Running> {
         return Some(running);
     }
     watch_forks();
+    guard::redirect_panics();
     match aside(start).flatten() {
         Some(running) => {
             install(running);

@@ -1,21 +1,17 @@
 //! What the shim knows about one socket, and the type-stable pool in which these records live.
 
 use super::peers::Peers;
+use super::refs::{PIN, Record, Refs};
 use super::setup::Waiting;
 use super::{backend, guard, registry};
-use crate::addr::FlowId;
-use crate::driver::cell::Cell;
+use crate::addr::{FlowId, UlidPair};
+use crate::driver::cell::{Cell, Forward};
 use crate::driver::udp::UDP;
 use std::cell::UnsafeCell;
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// One descriptor, in [`Socket::acquire`].
-pub const FD: u64 = 1 << 32;
-/// One thread at work on the record.
-pub const PIN: u64 = 1;
 
 /// Which calls the shim takes on a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +86,7 @@ pub mod flag {
 /// The record of one socket; all duplicates of a descriptor share it.
 #[derive(Debug)]
 pub struct Socket {
-    refs: AtomicU64,
+    refs: Refs,
     flags: AtomicU32,
     cell: AtomicPtr<Cell>,
     /// 0 until known. The kernel gives a raw socket the number of its protocol.
@@ -114,6 +110,8 @@ pub struct Inner {
     pub local: Ipv6Addr,
     /// The peer of a connected socket.
     pub peer: Option<SocketAddrV6>,
+    /// Where the parent's payload went when it forked us.
+    pub inherited: Option<(UlidPair, Forward)>,
     /// The peers of an unconnected one.
     pub peers: Peers,
     /// The cells that [`Socket::cell`] pointed to and that a thread may still look at.
@@ -129,6 +127,7 @@ impl Inner {
         Inner {
             local: Ipv6Addr::UNSPECIFIED,
             peer: None,
+            inherited: None,
             peers: Peers::new(),
             retired: Vec::new(),
             waiting: None,
@@ -186,7 +185,7 @@ impl Socket {
         sweep();
         let socket = FREE.lock().pop().unwrap_or_else(|| {
             let socket: &'static Socket = Box::leak(Box::new(Socket {
-                refs: AtomicU64::new(0),
+                refs: Refs::new(),
                 flags: AtomicU32::new(0),
                 cell: AtomicPtr::new(ptr::null_mut()),
                 local_port: AtomicU32::new(0),
@@ -201,35 +200,19 @@ impl Socket {
             socket
         });
         socket.flags.store(flags, Release);
-        socket.refs.store(FD, Release);
+        socket.refs.begin();
         socket
     }
 
     /// Add a reference unless no descriptor is left.
     #[inline]
     pub fn acquire(&self, what: u64) -> bool {
-        let mut refs = self.refs.load(Relaxed);
-        while refs >= FD {
-            match self.refs.compare_exchange_weak(refs, refs + what, SeqCst, Relaxed) {
-                Ok(_) => return true,
-                Err(now) => refs = now,
-            }
-        }
-        false
-    }
-
-    /// Give a reference back; the last one makes the record ready for recycling.
-    #[inline]
-    pub fn release(&'static self, what: u64) {
-        if self.refs.fetch_sub(what, SeqCst) == what {
-            push(&DEAD, self, |s| &s.next_dead);
-            guard::slow(sweep);
-        }
+        self.refs.acquire(what)
     }
 
     /// Has it a descriptor?
     pub fn is_open(&self) -> bool {
-        self.refs.load(SeqCst) >= FD
+        self.refs.is_open()
     }
 
     /// The mode.
@@ -312,7 +295,7 @@ impl Socket {
             inner.retired.push(unsafe { Arc::from_raw(old) });
         }
         // Whoever pins the record from now on sees the new pointer.
-        if self.refs.load(SeqCst) % FD <= PIN {
+        if self.refs.pins() <= PIN {
             inner.retired.clear();
         }
     }
@@ -345,13 +328,15 @@ impl Socket {
     /// # Safety
     /// No other thread exists.
     unsafe fn after_fork(&self) {
-        let had_cell = !self.cell.swap(ptr::null_mut(), SeqCst).is_null();
-        self.set(flag::NO_CELL, had_cell);
+        // SAFETY: the parent's cells are never freed in the child.
+        let cell = unsafe { self.cell.swap(ptr::null_mut(), SeqCst).as_ref() };
+        self.set(flag::NO_CELL, cell.is_some());
         // The parent's engine has them.
         self.set(flag::HOT | flag::WAITING, false);
         // Threads of the parent that had the record pinned do not exist here.
-        self.refs.fetch_and(!(FD - 1), SeqCst);
+        self.refs.forget_pins();
         let mut fresh = Inner::new();
+        fresh.inherited = cell.and_then(|cell| Some((cell.ulids(), cell.forward_after_fork()?)));
         // SAFETY: one thread; `local` and `peer` are plain values.
         unsafe {
             self.inner.torn(|old| {
@@ -359,6 +344,21 @@ impl Socket {
                 fresh.peer = (*old).peer;
             });
             self.inner.reset(fresh);
+        }
+    }
+}
+
+impl Record for Socket {
+    fn refs(&self) -> &Refs {
+        &self.refs
+    }
+
+    /// The last reference makes the record ready for recycling.
+    #[inline]
+    fn release(&'static self, what: u64) {
+        if self.refs.release(what) {
+            push(&DEAD, self, |s| &s.next_dead);
+            guard::slow(sweep);
         }
     }
 }

@@ -262,7 +262,7 @@ fn neighbour(port: u16) -> Sock {
         let there = scope.spawn(move || {
             in_netns(move || {
                 tid_out.send(nix::unistd::gettid()).unwrap();
-                went.recv_soon();
+                went.recv().unwrap();
                 run(&format!(
                     "ip link set d1 up; ip addr add {P}/64 dev d1 nodad;
                      ip -6 route add default via 2001:db8:1::1"
@@ -273,7 +273,7 @@ fn neighbour(port: u16) -> Sock {
                 Sock(fd)
             })
         });
-        run(&format!("ip link set d1 netns {}", tid.recv_soon()));
+        run(&format!("ip link set d1 netns {}", tid.recv().unwrap()));
         go.send(()).unwrap();
         there.join().unwrap()
     })

@@ -27,6 +27,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Only a part of the runs on one topology is wanted.
+    fn wants_only(&self, part: &str) -> bool {
+        self.only.as_deref() == Some(part)
+    }
+
     fn wants(&self, part: &str) -> bool {
         self.only.as_deref().is_none_or(|only| part.contains(only))
     }
@@ -60,7 +65,7 @@ pub fn run(plan: &Plan, scratch: &Path, progress: impl Fn(&str)) -> Results {
     let mut results = Results::default();
     type Part = fn(&Plan, &Path, &mut Results) -> Result<()>;
     let parts: [(&str, Part); 5] = [
-        ("path", path),
+        ("path, healthy, switched", path),
         ("calls", calls),
         ("start", start),
         ("scaling", scaling),
@@ -99,11 +104,15 @@ fn path(plan: &Plan, scratch: &Path, results: &mut Results) -> Result<()> {
     std::thread::sleep(Duration::from_millis(500));
 
     let healthy = "Healthy path: the kernel's own sockets carry the data";
-    for case in ALL {
+    let cases = if plan.wants_only("switched") { &[][..] } else { &ALL };
+    for &case in cases {
         results.items.extend(compare(plan, healthy, &mut native, &mut shim, case, Goal::Ratio(0.99))?.items);
     }
     let none = (Goal::None, Goal::None);
     results.items.extend(delays(plan, healthy, &mut native, &mut shim, none)?);
+    if plan.wants_only("healthy") {
+        return Ok(());
+    }
 
     topology.blackhole(1, Blackhole::Both)?;
     std::thread::sleep(Duration::from_millis(500));

@@ -43,6 +43,12 @@ use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::*;
 
+/// Is `fd` in the table? Where it is not, sending and receiving are the kernel's alone. Two atomic loads.
+#[inline(always)]
+pub fn is_known(fd: c_int) -> bool {
+    table::peek(fd).is_some()
+}
+
 /// The socket behind `fd` if the shim takes calls on it. One or two atomic loads where it does not.
 #[inline]
 fn active(fd: c_int) -> Option<Pinned> {
@@ -158,10 +164,10 @@ fn own_cell(socket: &Pinned) -> Option<&Cell> {
 /// its own for the pair keeps it. Inside `guard::slow` only.
 fn join(socket: &Pinned) -> bool {
     socket.set(flag::NO_CELL, false);
-    let (local, peer) = {
+    let (local, peer, inherited) = {
         let mut inner = socket.inner();
         inner.peers.clear();
-        (inner.local, inner.peer)
+        (inner.local, inner.peer, inner.inherited.take())
     };
     let ulids = peer.map(|peer| UlidPair { local, peer: *peer.ip() });
     let old = socket.cell();
@@ -174,6 +180,11 @@ fn join(socket: &Pinned) -> bool {
     else {
         return false;
     };
+    if let Some((ulids, forward)) = inherited
+        && ulids == cell.ulids()
+    {
+        cell.inherit(forward);
+    }
     // What another socket has set for itself is not for this one (API-FK-08).
     let other = cell.users() > 0 && *cell.settings() != Settings::default();
     let fork =
