@@ -114,10 +114,10 @@ static const struct {
 };
 #define KINDS (sizeof kinds / sizeof kinds[0])
 
-/* API-HOT-01 to API-HOT-04, API-PE-01 to API-PE-04, API-LLP-01 to API-LLP-04, API-PPF-01 to API-PPF-04, API-LRX-01 to
-   API-LRX-04, API-PRX-01 to API-PRX-04, API-LTX-01 to API-LTX-04, API-PTX-01 to API-PTX-04, API-LLL-01 to API-LLL-04,
-   API-LLR-01 to API-LLR-04, API-TMO-01 to API-TMO-04, API-GEN-09, API-GEN-10, API-GEN-12, API-ABI-01, API-CX-12,
-   API-CX-13, API-CX-15, API-ERR-07, API-ERR-08, API-AD-01 to API-AD-03 */
+/* API-HOT-01 to API-HOT-04, API-PE-01 to API-PE-04, API-LLP-01 to API-LLP-04, API-PPF-01 to API-PPF-04,
+ * API-LRX-01 to API-LRX-04, API-PRX-01 to API-PRX-04, API-LTX-01 to API-LTX-04, API-PTX-01 to API-PTX-04,
+ * API-LLL-01 to API-LLL-04, API-LLR-01 to API-LLR-04, API-TMO-01 to API-TMO-04, API-GEN-09, API-GEN-10, API-GEN-11,
+ * API-GEN-12, API-ABI-01, API-CX-12, API-CX-13, API-CX-15, API-ERR-07, API-ERR-08, API-AD-01 to API-AD-03 */
 static void need_a_context(void)
 {
     for (unsigned k = 0; k < KINDS; k++) {
@@ -172,7 +172,7 @@ static void deferred_setup(void)
 }
 
 /* API-GEN-03, API-GEN-05, API-GEN-07, API-GEN-08, API-HOT-07, API-PE-07, API-LLP-07, API-PPF-07, API-LRX-07, API-PRX-07,
-   API-LTX-07, API-PTX-07, API-LLL-07, API-LLR-07, API-TMO-07, API-DEF-09, API-CX-25 */
+ * API-LTX-07, API-PTX-07, API-LLL-07, API-LLR-07, API-TMO-07, API-DEF-09, API-CX-25 */
 static void lengths_and_pointers(void)
 {
     int fd = udp(), closed = udp(), null = open("/dev/null", O_RDWR);

@@ -218,6 +218,16 @@ fn options_states() {
     both("options_states.c");
 }
 
+// API-GEN-11: without the capability there is never a context.
+#[test]
+fn options_states_without_the_capability() {
+    let (_dir, program) = compile(&["options_states.c"], &["c", "-std=c11"]);
+    let mut command = Command::new("capsh");
+    command.args(["--drop=cap_net_raw", "--", "-c"]).arg(program).env("LD_PRELOAD", library());
+    let text = run(command.env("SHIM6_LOG", "off"));
+    assert!(text.contains("ok ") && !text.contains("FAILED"), "{text}");
+}
+
 /// Reads and writes beyond the application's buffers, as the compiler's checks in the program see them, and use of
 /// what nobody wrote, also inside the library, as Valgrind does.
 #[test]

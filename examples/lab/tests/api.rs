@@ -7,23 +7,38 @@ mod common;
 
 use common::{Bench, ms};
 use shim6_lab::in_lab;
-use shim6_lab::programs::{PORT, Running, compiled, wait_for_port};
-use shim6_lab::topology::{PathPair, Side};
+use shim6_lab::programs::{PORT, Running, wait_for_port};
+use shim6_lab::topology::{Blackhole, PathPair, Side};
+use std::process::Command;
 
 /// Two hosts with three paths, and the server.
 fn bench() -> (Bench, Running) {
     let bench = Bench::new(3);
-    let words = [compiled("api_packets").unwrap(), "serve".to_owned(), PORT.to_string()];
+    let words = [compiled(&bench, "api_packets"), "serve".to_owned(), PORT.to_string()];
     let mut server = bench.start(Side::Server, "server", &words, Some(&bench.shim));
     assert!(wait_for_port(&bench.topology.server, PORT), "{}", server.complaints());
     (bench, server)
+}
+
+/// A program of `c-tests/`.
+fn compiled(bench: &Bench, name: &str) -> String {
+    let program = bench.file(name);
+    if !program.exists() {
+        let source = format!("{}/../../c-tests/{name}.c", env!("CARGO_MANIFEST_DIR"));
+        let mut cc = Command::new("cc");
+        cc.args(["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic", "-o"])
+            .arg(&program)
+            .arg(source);
+        assert!(cc.status().unwrap().success());
+    }
+    program.to_string_lossy().into_owned()
 }
 
 /// Run a test of a program at the client; what the router counted meanwhile, per pair to the server.
 fn run(bench: &Bench, program: &str, test: &str) -> Vec<(PathPair, u64)> {
     let before = bench.topology.counters().unwrap();
     let server = bench.topology.server.addresses[0].to_string();
-    let words = [compiled(program).unwrap(), server, PORT.to_string(), test.to_owned()];
+    let words = [compiled(bench, program), server, PORT.to_string(), test.to_owned()];
     let mut client = bench.start(Side::Client, test, &words, Some(&bench.shim));
     let status = client.wait(ms(70_000)).unwrap();
     let said = std::fs::read_to_string(bench.file(test).with_extension("trace")).unwrap_or_default();
@@ -54,6 +69,15 @@ fn options_and_errors_with_a_context() {
     ] {
         run(&bench, "api_options", test);
     }
+}
+
+// API-ERR-05, API-PTX-10, API-PPF-10
+#[test]
+fn a_locator_that_cannot_be_reached_is_refused() {
+    in_lab!();
+    let (bench, _server) = bench();
+    bench.topology.blackhole(3, Blackhole::Both).unwrap();
+    run(&bench, "api_options", "unreachable");
 }
 
 // API-LTX-08, API-PTX-14, API-PTX-15, API-LLP-06, API-PPF-06, API-CM-13, API-CM-21, API-CM-37, API-FK-04, API-FK-19

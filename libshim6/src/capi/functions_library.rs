@@ -1,5 +1,7 @@
 //! What the library says about itself, and its settings.
 
+#![allow(clippy::missing_safety_doc)]
+
 use super::guard;
 use super::types::{EINVALIDLOCATOR, ETOOMANYLOCATORS, EUNREACHABLELOCATOR, EUNVERIFIEDLOCATOR};
 use crate::config::Config;

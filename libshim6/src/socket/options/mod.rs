@@ -10,6 +10,8 @@ mod integer;
 mod lists;
 mod locator;
 mod single;
+#[cfg(test)]
+mod tests;
 
 pub(super) use access::after_fork;
 pub(super) use locator::code;

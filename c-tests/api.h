@@ -4,8 +4,8 @@
    api_packets ADDRESS PORT NAME  one of the tests against such a server; so does api_options */
 #ifndef SHIM6_API_H
 #define SHIM6_API_H
-#include "../../../c-tests/harness.h"
-#include "../../../include/shim6.h"
+#include "harness.h"
+#include "../include/shim6.h"
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/time.h>

@@ -1,11 +1,12 @@
 /* What locators do to packets: sent ones, which the router counts by pair, and received ones with their ancillary data. */
 #include "api.h"
 
-/* API-LTX-08, API-LTX-15: packets by pair (2,1). */
+/* API-LTX-08, API-LTX-11, API-LTX-15, API-FK-20: packets by pair (2,1), although another locator is preferred. */
 static void local_send(void)
 {
     int fd = associated();
-    struct in6_addr l = locator(fd, SHIM_LOCLIST_LOCAL, 1);
+    struct in6_addr l = locator(fd, SHIM_LOCLIST_LOCAL, 1), preferred = locator(fd, SHIM_LOCLIST_LOCAL, 2);
+    CHECK(set_locator(fd, D08, SHIM_LOC_LOCAL_PREF, &preferred) == 0);
     CHECK(set_locator(fd, D08, SHIM_LOC_LOCAL_SEND, &l) == 0);
     struct sockaddr_in6 to = address(server, port);
     char b[100] = { 0 };
@@ -73,7 +74,7 @@ static void peer_pref(void)
     talk(fd, 100);
 }
 
-/* API-CM-13, API-CM-20, API-CM-21, API-CM-37, API-FK-06: (3,3) for every other datagram, (3,2) in batches. */
+/* API-CM-13, API-CM-20, API-CM-21, API-CM-35, API-CM-37, API-FK-06: (3,3) for every other datagram, (3,2) in batches. */
 static void messages(void)
 {
     int fd = associated();
@@ -107,7 +108,8 @@ static void messages(void)
         CHECK(send_locators(fd, D08, &ulids[0], &ulids[1]) == 100 && recv(fd, b, sizeof b, 0) == 100);
 }
 
-/* API-FK-01, API-FK-04, API-FK-05, API-FK-07, API-FK-13, API-FK-19, API-GEN-14: one socket by (2,3), the other by (1,1). */
+/* LS-U-04, API-FK-01, API-FK-04, API-FK-05, API-FK-07, API-FK-13, API-FK-19, API-GEN-14: one socket by (2,3), the other
+ * by (1,1). */
 static void two_sockets(void)
 {
     int one = associated(), two = associated();
@@ -189,7 +191,7 @@ static void one_way(int fd)
     CHECK(send(fd, "question", 8, 0) == 8);
 }
 
-/* API-CM-01 to API-CM-03, API-CM-05, API-CM-07, API-CM-10 to API-CM-12, API-EX-04: between the ULIDs. */
+/* API-CX-18, API-CM-01 to API-CM-03, API-CM-05, API-CM-07, API-CM-10 to API-CM-12, API-EX-04: between the ULIDs. */
 static void received_plain(void)
 {
     int fd = associated(), on = 1;
@@ -266,7 +268,7 @@ static void received_plain(void)
     is_locator(&g, RFC, SHIM_LOC_PEER_RECV, NULL);
 }
 
-/* API-CM-04, API-CM-06, API-EX-03, API-EX-04, API-EX-06: the server answers from elsewhere to elsewhere. */
+/* API-DONT-13, API-CM-04, API-CM-06, API-EX-03, API-EX-04, API-EX-06: the server answers from elsewhere to elsewhere. */
 static void received_tagged(void)
 {
     int fd = associated_to(port + 1), on = 1, off = 0;
@@ -276,16 +278,18 @@ static void received_tagged(void)
     loc_rfc all[3];
     CHECK(list(fd, SHIM_LOCLIST_LOCAL, all) == 3);
     CHECK(set_int(fd, D08, SHIM_LOC_LOCAL_RECV, 1) == 0 && set_int(fd, D08, SHIM_LOC_PEER_RECV, 1) == 0);
-    int tries = 1000;
-    do {
+    /* Until the server has moved, and for a while. */
+    for (int tries = 1000, tagged = 0; tagged < 20; tries--) {
+        CHECK(tries > 0);
         one_way(fd);
         receive(fd, &g, 512, 0);
         CHECK(count(&g) == 2);
         unsigned char *a = find(&g, D08, SHIM_LOC_PEER_RECV, sizeof(struct sockaddr_in6));
-        if (a != NULL && memcmp(a + 8, &p, 16) == 0)
-            break;
-        ms(10);
-    } while (tries-- > 0);
+        int moved = a != NULL && memcmp(a + 8, &p, 16) == 0;
+        tagged = moved ? tagged + 1 : 0;
+        if (!moved)
+            ms(10);
+    }
     is_locator(&g, D08, SHIM_LOC_LOCAL_RECV, &l);
     is_locator(&g, D08, SHIM_LOC_PEER_RECV, &p);
     CHECK(setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof on) == 0);
@@ -312,10 +316,17 @@ static void received_tagged(void)
     }
     CHECK(setsockopt(fd, IPPROTO_IPV6, IPV6_FLOWINFO, &off, sizeof off) == 0);
     CHECK(get_int(fd, IPPROTO_IPV6, IPV6_FLOWINFO) == 0);
+    /* Also to a socket that has left the shim itself (API-DONT-13). */
+    CHECK(set_int(fd, D08, SHIM_DONTSHIM, 1) == 0);
+    one_way(fd);
+    receive(fd, &g, 512, 0);
+    CHECK(g.n == 8);
+    is_locator(&g, D08, SHIM_LOC_PEER_RECV, &p);
 }
 
 static const struct test tests[] = {
-    TEST(local_send), TEST(peer_send), TEST(both_send), TEST(local_pref), TEST(peer_pref), TEST(messages), TEST(two_sockets), TEST(received_plain), TEST(received_tagged),
+    TEST(local_send), TEST(peer_send), TEST(both_send), TEST(local_pref), TEST(peer_pref), TEST(messages),
+    TEST(two_sockets), TEST(received_plain), TEST(received_tagged),
 };
 
 /* Answer each datagram; a peer of the second socket becomes its only one, and is answered by the second locators. */

@@ -4,8 +4,8 @@
 #define SEND_AND_PREF \
     { SHIM_LOC_LOCAL_SEND, SHIM_LOC_PEER_SEND, SHIM_LOC_LOCAL_PREF, SHIM_LOC_PEER_PREF }
 
-/* API-HOT-05, API-HOT-06, API-HOT-12, API-LRX-05, API-LRX-06, API-PRX-05, API-PRX-06, API-PRX-08, API-DEF-07, API-DEF-08,
-   API-DEF-04, API-ASSOC-04, API-ASSOC-05, API-ASSOC-06, API-ABI-05, API-DONT-07, API-DONT-09 */
+/* API-RQ-07, API-HOT-05, API-HOT-06, API-HOT-12, API-LRX-05, API-LRX-06, API-PRX-05, API-PRX-06, API-PRX-08, API-DEF-07,
+ * API-DEF-08, API-DEF-04, API-ASSOC-04, API-ASSOC-05, API-ASSOC-06, API-ABI-05, API-DONT-07, API-DONT-09 */
 static void switches(void)
 {
     static const int names[] = { SHIM_HOT_STANDBY, SHIM_LOC_LOCAL_RECV, SHIM_LOC_PEER_RECV };
@@ -32,8 +32,9 @@ static void switches(void)
     talk(fd, 3);
 }
 
-/* API-TMO-05, API-TMO-06, API-TMO-14, API-PE-05, API-PE-06, API-PE-08, API-PE-09, API-PE-15, API-PE-16, API-PE-17,
-   API-PE-18, API-ST-12, API-ST-13, API-ST-14, API-GEN-06, API-GEN-07, API-CX-10, API-CX-11, API-TMO-15, API-RQ-05 */
+/* LS-KT-03, API-RQ-08, API-TMO-05, API-TMO-06, API-TMO-14, API-PE-05, API-PE-06, API-PE-08, API-PE-09, API-PE-15,
+ * API-PE-16, API-PE-17, API-PE-18, API-ST-12, API-ST-13, API-ST-14, API-GEN-06, API-GEN-07, API-CX-10, API-CX-11,
+ * API-TMO-15, API-RQ-05 */
 static void timers(void)
 {
     int fd = associated();
@@ -87,9 +88,9 @@ static void timers(void)
     talk(fd, 3);
 }
 
-/* API-LLL-05, API-LLL-06, API-LLL-08 to API-LLL-14, API-LLL-19 to API-LLL-21, API-LLR-05 to API-LLR-08, API-LLR-10,
-   API-LLR-11, API-LLR-15, API-ST-02 to API-ST-05, API-ST-08 to API-ST-10, API-GEN-08, API-ERR-06, API-CX-30, API-RQ-01,
-   API-RQ-02, API-CX-07, API-CX-17 */
+/* API-CX-16, API-CX-19, API-LLL-05, API-LLL-06, API-LLL-08 to API-LLL-14, API-LLL-19 to API-LLL-21,
+ * API-LLR-05 to API-LLR-08, API-LLR-10, API-LLR-11, API-LLR-15, API-ST-02 to API-ST-05, API-ST-08 to API-ST-10,
+ * API-GEN-08, API-ERR-06, API-CX-30, API-RQ-01, API-RQ-02, API-CX-07, API-CX-17 */
 static void lists(void)
 {
     int fd = associated();
@@ -161,9 +162,10 @@ static void lists(void)
     talk(fd, 3);
 }
 
-/* API-PTX-08 to API-PTX-13, API-PTX-16, API-LLP-10, API-PPF-08, API-PPF-12, API-LTX-05, API-LTX-06, API-LTX-09, API-LTX-12,
-   API-PTX-05, API-PTX-06, API-LLP-08, API-LLP-16, API-PPF-14, API-ST-03, API-ST-09, API-CX-08, API-CX-09, API-ERR-01 to
-   API-ERR-04, API-ERR-09, API-LLR-09, API-GEN-20, API-AD-04 to API-AD-06, API-CM-16, API-CM-17, API-CM-18, API-CM-19 */
+/* API-CM-24, API-CX-24, API-ERR-12, API-PTX-08 to API-PTX-13, API-PTX-16, API-LLP-10, API-PPF-08, API-PPF-12,
+ * API-LTX-05, API-LTX-06, API-LTX-09, API-LTX-12, API-PTX-05, API-PTX-06, API-LLP-08, API-LLP-16, API-PPF-14, API-ST-03,
+ * API-ST-09, API-CX-08, API-CX-09, API-ERR-01, API-ERR-02, API-ERR-04, API-ERR-09, API-LLR-09, API-GEN-20, API-AD-04 to API-AD-06,
+ * API-CM-16, API-CM-17, API-CM-18, API-CM-19 */
 static void checks(void)
 {
     static const int names[] = SEND_AND_PREF;
@@ -212,7 +214,8 @@ static void checks(void)
     CHECK(set_locator(fd, RFC, SHIM_LOC_LOCAL_SEND, NULL) == 0 && is_at(fd, D08, SHIM_LOC_LOCAL_SEND, &none));
 }
 
-/* API-CM-22, API-CM-23, API-CM-25, API-CM-26, API-CM-33, API-CM-34, API-FB-01, API-FB-05, API-FB-06, API-FB-08 */
+/* API-CX-06, API-RQ-04, API-CM-22, API-CM-23, API-CM-25, API-CM-26, API-CM-33, API-CM-34, API-FB-01, API-FB-05,
+ * API-FB-06, API-FB-08 */
 static void bad_messages(void)
 {
     int fd = associated();
@@ -294,7 +297,7 @@ static void bad_messages(void)
 }
 
 /* API-DONT-06, API-DONT-08, API-ASSOC-09, API-GEN-13, API-GEN-15, API-GEN-17, API-LRX-09, API-AD-02, API-RQ-11: what the
-   socket keeps, and what it loses. */
+ * socket keeps, and what it loses. */
 static void leaving(void)
 {
     int fd = associated(), other;
@@ -323,7 +326,7 @@ static void leaving(void)
     CHECK(get_int(fd, D08, SHIM_ASSOCIATED) == 0);
 }
 
-/* API-DEF-06, API-DEF-12, API-DEF-13, API-DEF-15: non-blocking, then without peer. */
+/* API-DEF-06, API-DEF-12, API-DEF-14, API-DEF-15 */
 static void not_blocking(void)
 {
     int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK, 0), ep = epoll_create1(0);
@@ -346,14 +349,28 @@ static void not_blocking(void)
     CHECK(connect(fd, SA(to), sizeof to) == 0);
     CHECK(fcntl(fd, F_SETFL, 0) == 0);
     talk(fd, 3);
+    /* A host that knows no Shim6 says so; it is not asked again for a while (API-DEF-14). */
+    struct sockaddr_in6 stranger = { .sin6_family = AF_INET6, .sin6_port = htons(9) };
+    struct in6_addr l = locator(fd, SHIM_LOCLIST_LOCAL, 0);
+    memcpy(&stranger.sin6_addr, &l, 8);
+    stranger.sin6_addr.s6_addr[15] = 1;
+    int first = udp(), second = socket(AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    CHECK(set_int(first, D08, SHIM_DEFERRED_CONTEXT_SETUP, 0) == 0);
+    CHECK(connect(first, SA(stranger), sizeof stranger) == 0 && get_int(first, D08, SHIM_ASSOCIATED) == 0);
+    CHECK(set_int(second, D08, SHIM_DEFERRED_CONTEXT_SETUP, 0) == 0);
+    CHECK(connect(second, SA(stranger), sizeof stranger) == 0);
     /* Without shim there is nothing to wait for. */
     int plain = socket(AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK, 0);
     CHECK(set_int(plain, D08, SHIM_DONTSHIM, 1) == 0 && set_int(plain, D08, SHIM_DEFERRED_CONTEXT_SETUP, 0) == 0);
     CHECK(connect(plain, SA(to), sizeof to) == 0);
 }
 
+/* API-DEF-10, API-DEF-13: without peer, and deferred as ever. */
 static void not_deferred(void)
 {
+    int usual = to_peer(server, port);
+    talk(usual, 1);
+    CHECK(get_int(usual, D08, SHIM_DEFERRED_CONTEXT_SETUP) == 1);
     int fd = udp();
     char b[10];
     struct sockaddr_in6 to = address(server, port);
@@ -380,8 +397,32 @@ static void unconnected(void)
     FAILS(sendmsg(fd, &m, 0), ENOENT);
 }
 
+/* API-PTX-10, API-PTX-11, API-PPF-10, API-PPF-11, API-ERR-05, API-LLR-09, API-LLR-10, API-CM-17, API-CM-18: the way to the
+ * third locator is broken. */
+static void unreachable(void)
+{
+    int fd = associated();
+    loc_rfc all[3];
+    CHECK(list(fd, SHIM_LOCLIST_PEER, all) == 3);
+    struct in6_addr p = all[2].lc_addr;
+    FAILS(set_locator(fd, RFC, SHIM_LOC_PEER_SEND, &p), EUNVERIFIEDLOCATOR);
+    SOON(set_locator(fd, RFC, SHIM_LOC_PEER_SEND, &p) == -1 && errno == EUNREACHABLELOCATOR);
+    FAILS(set_locator(fd, D08, SHIM_LOC_PEER_SEND, &p), EINVALIDLOCATOR);
+    FAILS(set_locator(fd, RFC, SHIM_LOC_PEER_PREF, &p), EUNREACHABLELOCATOR);
+    FAILS(set_locator(fd, D08, SHIM_LOC_PEER_PREF, &p), EINVALIDLOCATOR);
+    FAILS(send_locators(fd, RFC, NULL, &p), EUNREACHABLELOCATOR);
+    FAILS(send_locators(fd, D08, NULL, &p), EINVALIDLOCATOR);
+    FAILS(setsockopt(fd, RFC, SHIM_LOCLIST_PEER, all, sizeof all), EUNREACHABLELOCATOR);
+    /* What is invalid comes first (API-PTX-16). */
+    CHECK(inet_pton(AF_INET6, "2001:db8:dead::1", &all[0].lc_addr) == 1);
+    FAILS(setsockopt(fd, RFC, SHIM_LOCLIST_PEER, all, sizeof all), EINVALIDLOCATOR);
+    CHECK(list(fd, SHIM_LOCLIST_PEER, all) == 3);
+    talk(fd, 3);
+}
+
 static const struct test tests[] = {
-    TEST(switches), TEST(timers), TEST(lists), TEST(checks), TEST(bad_messages), TEST(leaving), TEST(not_blocking), TEST(not_deferred), TEST(unconnected),
+    TEST(switches), TEST(timers), TEST(lists), TEST(checks), TEST(bad_messages), TEST(leaving), TEST(not_blocking),
+    TEST(not_deferred), TEST(unconnected), TEST(unreachable),
 };
 
 int main(int argc, char **argv)
