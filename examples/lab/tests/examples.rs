@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 const TRY: Duration = Duration::from_secs(20);
 
 /// A file of this build.
@@ -25,7 +25,7 @@ fn built(name: &str) -> PathBuf {
 /// Compile an example, or a program of `c-tests`.
 fn compile(bench: &Bench, source: &str, link: bool, options: &[&str]) -> PathBuf {
     let program = bench.file(&format!("program-{link}"));
-    let root = Path::new(EXAMPLES).parent().unwrap();
+    let root = Path::new(ROOT);
     let mut cc = Command::new("cc");
     cc.args(["-O2", "-Wall", "-Wextra", "-Werror", "-pthread"]).args(options);
     cc.arg("-I").arg(root.join("include")).arg("-o").arg(&program).arg(root.join(source));
