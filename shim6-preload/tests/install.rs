@@ -61,7 +61,7 @@ fn a_program_builds_against_an_installation() {
         if name == "static" {
             cc.arg("-static");
         }
-        run(cc.args(pkg_config(&[&["--cflags", "--libs"], &options[..]].concat())));
+        run(cc.args(pkg_config(&[&["--cflags", "--libs"][..], &options[..]].concat())));
         let said = run(Command::new(&program).env("LD_LIBRARY_PATH", installed.join("lib")));
         assert_eq!(said, wanted, "{name}");
     }
