@@ -398,7 +398,7 @@ fn mixed(seed: u64, salt: u64, i: usize, j: usize) -> u64 {
 // RE-PS-10: 32 locators at each side, half of all pairs dead at random
 #[test]
 fn half_of_the_pairs_dead() {
-    distribution("half of 32 x 32 pairs dead at random", |s, i, j| mixed(s, 1, i, j) % 2 == 0);
+    distribution("half of 32 x 32 pairs dead at random", |s, i, j| mixed(s, 1, i, j).is_multiple_of(2));
 }
 
 // The same share, because three of ten addresses of each side are dead with all their pairs
