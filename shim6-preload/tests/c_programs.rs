@@ -241,7 +241,8 @@ fn options_under_memory_checkers() {
         let text = run(command.env("LD_PRELOAD", library()).env("ASAN_OPTIONS", "detect_leaks=0"));
         assert!(text.contains("ok ") && !text.contains("FAILED"), "{text}");
     }
-    let (_dir, program) = compile(&["options_states.c"], &["c", "-std=c11"]);
+    // Not the states: they hand bad pointers over on purpose, which Valgrind has to report.
+    let (_dir, program) = compile(&["options.c"], &["c", "-std=c11"]);
     let mut command = Command::new("valgrind");
     let text = run(command.args(["-q", "--error-exitcode=9"]).arg(program).env("LD_PRELOAD", library()));
     assert!(text.contains("ok ") && !text.contains("FAILED") && !text.contains("=="), "{text}");

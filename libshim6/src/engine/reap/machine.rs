@@ -37,8 +37,8 @@ impl Reap {
         let gone = !self.candidates.contains(self.current) && !self.candidates.pairs.is_empty();
         if gone && self.state == ReapState::Operational {
             // Reports that are under way may still name another one
-            let wait = if self.unconfirmed { self.probing.initial_probe_timeout } else { Duration::ZERO };
-            return env.now + wait;
+            let again = self.unconfirmed && self.unconfirmed_before;
+            return env.now + if again { self.probing.initial_probe_timeout } else { Duration::ZERO };
         }
         let t = self.send_timeout(env.now, env.config);
         env.now + if env.config.jitter { t.mul_f64(env.rng.f64(1.0, 1.1)) } else { t }
@@ -134,6 +134,7 @@ impl Reap {
     fn leave_operational(&mut self, env: &mut Env, cause: FailureCause) {
         self.end_test(TestOutcome::Aborted);
         self.probing = self.probing_values(env.config);
+        self.unconfirmed_before = self.unconfirmed;
         if !self.unconfirmed {
             self.records.clear();
         }

@@ -160,6 +160,8 @@ pub struct Reap {
     records_expire: Option<Time>,
     /// The last exploration ended without a report that matched: the choice of a pair is still open.
     unconfirmed: bool,
+    /// The same when the exploration under way, or the last one, began.
+    unconfirmed_before: bool,
     /// No pair could be probed; waits for an address event or the Max Probe Timeout (RE-PS-16).
     stalled: bool,
     paused: bool,
@@ -200,6 +202,7 @@ impl Reap {
             entered_exploring: Time::ZERO,
             records_expire: None,
             unconfirmed: false,
+            unconfirmed_before: false,
             stalled: false,
             paused: false,
             last_hint: None,

@@ -246,7 +246,12 @@ impl World {
 
     /// What a host knows of its context, without what changes with every message.
     pub(super) fn info(&self, host: usize) -> Option<ContextInfo> {
-        let info = self.hosts[host].engine.context(self.ulids(host, 1 - host))?;
+        self.info_of(host, self.ulids(host, 1 - host))
+    }
+
+    /// The same for any pair.
+    pub(super) fn info_of(&self, host: usize, ulids: UlidPair) -> Option<ContextInfo> {
+        let info = self.hosts[host].engine.context(ulids)?;
         Some(ContextInfo { last_heard: None, counters: Default::default(), ..info })
     }
 

@@ -636,7 +636,7 @@ fn a_tag_that_went_to_a_third_host_is_found_out() {
     w.restart(1, 420_001);
     w.hosts[2].engine.establish(w.now, third, None);
     w.run(ms(200));
-    let other = w.hosts[2].engine.context(third).expect("a context");
+    let other = w.info_of(2, third).expect("a context");
     assert_eq!(other.peer_tag, Some(tag));
     // Payload reaches the wrong context, whose ULIDs its checksum does not fit
     let packet = [&wire::emit_payload_header(tag, 17)[..], b"data"].concat();
@@ -650,7 +650,7 @@ fn a_tag_that_went_to_a_third_host_is_found_out() {
     assert_ne!(new.peer_tag, Some(tag));
     assert!(w.count(5) > 0 && w.count(6) > 0);
     assert_eq!(w.hosts[1].engine.contexts().count(), 2);
-    assert_eq!(w.hosts[2].engine.context(third), Some(other));
+    assert_eq!(w.info_of(2, third), Some(other));
 }
 
 #[test]
