@@ -38,7 +38,7 @@ fn each_process_of_the_peer_has_an_instance_for_its_flow() {
     let before = engine.context_of(ulids, fii).map(|c| (c.fii, c.current));
     assert_eq!(before, Some((fii, ulids.as_locators())));
     // Silence on the flow of the second alone: only its context explores.
-    w.run(ms(9000));
+    w.run(secs(60));
     let now = w.now;
     let engine = &mut w.hosts[1].engine;
     engine.payload_of(now, ulids, fii, Direction::Sent, 1, 10, None);
