@@ -48,9 +48,10 @@ fn every_key_can_be_set_both_ways() {
     for key in KEYS {
         let (text, toml) = match *key {
             "reap.jitter" | "prefer_identity_source" | "enabled" => ("false", "false"),
-            "shim6.strict_payload_locators" | "shim6.deliver_all_icmp" | "shim6.debug_errors" => {
-                ("true", "true")
-            }
+            "shim6.strict_payload_locators"
+            | "shim6.deliver_all_icmp"
+            | "shim6.debug_errors"
+            | "shim6.suppress_header" => ("true", "true"),
             "identities" => ("/a:/b", "[\"/a\", \"/b\"]"),
             "log_file" => ("/tmp/x", "\"/tmp/x\""),
             "log_filter" => ("shim6=debug,warn", "\"shim6=debug,warn\""),

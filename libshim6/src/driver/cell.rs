@@ -5,7 +5,7 @@
 //! counters when its timers need them. On a healthy path neither side makes a system call for a datagram.
 
 use crate::addr::{ContextTag, Fii, FlowId, LocatorPair, UlidPair};
-use crate::engine::{ContextTimers, LocatorError, LocatorInfo, Settings, Setup, Wake};
+use crate::engine::{Bare, ContextTimers, LocatorError, LocatorInfo, Settings, Setup, Wake};
 use crate::time::Time;
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::net::Ipv6Addr;
@@ -36,6 +36,8 @@ pub struct Forward {
     pub peer_tag: ContextTag,
     /// Path MTU of the pair: a packet (IPv6 header included) above it is fragmented behind the shim header.
     pub mtu: u32,
+    /// Which payload goes without extension header, by the application's own socket.
+    pub bare: Bare,
 }
 
 /// How far a forked context is.
@@ -77,9 +79,20 @@ pub struct ContextView {
     pub timers: ContextTimers,
     /// The alternative pair that hot standby has confirmed.
     pub standby: Option<LocatorPair>,
+    /// Which payload may come without extension header, on other locators than the ULIDs.
+    pub takes_bare: Bare,
 }
 
 impl ContextView {
+    /// May a datagram on these locators, as we see them, be one of the context's without extension header (LS-S-25)?
+    pub fn takes(&self, ulids: UlidPair, locators: LocatorPair) -> bool {
+        self.takes_bare != Bare::No
+            && self.associated
+            && locators != ulids.as_locators()
+            && self.local.iter().any(|l| l.addr == locators.local)
+            && self.peer.iter().any(|l| l.addr == locators.peer && l.verified)
+    }
+
     /// May the application name this locator of ours (API-LLP-10, API-LTX-09, API-LLL-13, API-LLL-14)?
     ///
     /// # Errors
@@ -145,6 +158,7 @@ pub struct Cell {
     instance: bool,
     rewritten: AtomicBool,
     divided: AtomicBool,
+    bare_due: AtomicBool,
     routes: RwLock<Vec<(FlowId, Arc<Cell>)>>,
     associated: AtomicBool,
     forward: RwLock<Option<Forward>>,
@@ -182,6 +196,7 @@ impl Cell {
             instance: false,
             rewritten: AtomicBool::new(false),
             divided: AtomicBool::new(false),
+            bare_due: AtomicBool::new(false),
             routes: RwLock::default(),
             associated: AtomicBool::new(false),
             forward: RwLock::new(None),
@@ -342,7 +357,7 @@ impl Cell {
             mtus.push((pair, mtu));
             mtu
         });
-        Ok(Some(Forward { locators: pair, ifindex, peer_tag, mtu }))
+        Ok(Some(Forward { locators: pair, ifindex, peer_tag, mtu, bare: Bare::No }))
     }
 
     /// Engine thread: what was learned of a path MTU; `None` forgets all.
@@ -446,6 +461,17 @@ impl Cell {
     pub fn set_forward(&self, forward: Option<Forward>) {
         *self.forward.write() = forward;
         self.rewritten.store(forward.is_some() || self.is_divided(), SeqCst);
+    }
+
+    /// Application thread: may datagrams come without extension header on other locators from now on, so that a socket
+    /// has to be ready for them?
+    pub fn is_bare_due(&self) -> bool {
+        self.bare_due.load(SeqCst)
+    }
+
+    /// Engine thread: see [`Cell::is_bare_due`].
+    pub(super) fn set_bare_due(&self, due: bool) {
+        self.bare_due.store(due, SeqCst);
     }
 
     /// Engine thread: the flows that other instances serve.

@@ -36,6 +36,22 @@ impl Handle {
         self.command(Command::Look(cell.key(), flow));
     }
 
+    /// May headers be suppressed at all? Then [`Handle::flow_began`] has to be told.
+    pub fn suppresses(&self) -> bool {
+        self.0.suppress
+    }
+
+    /// A flow begins on the pair, with its first datagram or its socket: whether it stays told apart from others decides
+    /// on the headers of both.
+    pub fn flow_began(&self, ulids: UlidPair, flow: FlowId) {
+        self.command(Command::Flow(ulids, flow));
+    }
+
+    /// The cells whose contexts may own a datagram that came on these locators without extension header.
+    pub fn bare(&self, locators: LocatorPair) -> Vec<Arc<Cell>> {
+        self.0.bare.get(locators)
+    }
+
     /// Set up a context now, whatever the trigger says; [`Cell::setup`] tells how far it is, [`Cell::wait_setup`] waits.
     pub fn establish(&self, cell: &Cell, flow: Option<FlowId>) {
         cell.ask_setup();

@@ -36,6 +36,14 @@ pub trait SocketHost: Send + Sync {
     fn in_use(&self, ulids: UlidPair) -> bool;
     /// Descriptors of the shim sockets that use the pair, for readiness watches.
     fn descriptors(&self, ulids: UlidPair) -> Vec<RawFd>;
+    /// Would datagrams without extension header, on other locators than the ULIDs, reach the sockets of the pair (and flow)
+    /// (LS-S-22)? In doubt not.
+    fn takes_bare(&self, _ulids: UlidPair, _flow: Option<FlowId>) -> bool {
+        false
+    }
+    /// Such datagrams may come from now on: make the sockets of the pair ready for them. Called again when the locators in
+    /// the view of its cell change.
+    fn expect_bare(&self, _ulids: UlidPair) {}
     /// A local address vanished from the host: detach the sockets whose local ULID it is.
     fn local_ulid_lost(&self, ulid: Ipv6Addr) -> UlidLoss;
     /// It came back.

@@ -63,6 +63,8 @@ pub struct Runner {
     sampled: Time,
     /// Prefixes that the kernel drops for us, and until when.
     foreign: BTreeMap<u16, Time>,
+    /// Pairs that take bare datagrams but expect none yet.
+    pub(super) takers: BTreeSet<UlidPair>,
     mtus: HashMap<LocatorPair, (u32, Time)>,
 }
 
@@ -127,6 +129,7 @@ impl Runner {
             active: BTreeSet::new(),
             sampled: Time::ZERO,
             foreign: BTreeMap::new(),
+            takers: BTreeSet::new(),
             mtus: HashMap::new(),
         })
     }
@@ -235,6 +238,7 @@ impl Runner {
                         t.cell.answer_setup(asked);
                     }
                 }
+                Command::Flow(ulids, flow) => self.engine.note_flow(now, ulids, flow),
                 Command::Release(key) => self.release(now, key),
                 Command::ProbePeer(key, addr) => self.engine.probe_peer(now, key.ulids, key.fii, addr),
                 Command::Feedback(key, feedback) => {
@@ -428,6 +432,7 @@ impl Runner {
     /// Do what the engine wants: messages, log, cells.
     fn carry_out(&mut self, now: Time) {
         let mut refused = BTreeSet::new();
+        self.expect_bare();
         for round in 0.. {
             self.transmit(&mut refused);
             while let Some(event) = self.engine.poll_event() {
@@ -498,7 +503,7 @@ impl Runner {
             return None;
         }
         let (peer_tag, ifindex) = (info.peer_tag?, self.ifindex(locators));
-        Some(Forward { locators, ifindex, peer_tag, mtu: self.mtu(now, locators) })
+        Some(Forward { locators, ifindex, peer_tag, mtu: self.mtu(now, locators), bare: info.bare })
     }
 
     fn mtu(&mut self, now: Time, pair: LocatorPair) -> u32 {

@@ -6,6 +6,7 @@ use super::locators::{LocalSet, PeerSet};
 use super::reap::{Action, DEFAULT_KEEPALIVE_TIMEOUT, Reap};
 use super::settings::Settings;
 use super::standby::Tester;
+use super::suppress::{Bare, Flags};
 use super::update::Update;
 use crate::addr::{ContextTag, Fii, FlowId, LocatorPair, UlidPair};
 use crate::event::EventKind;
@@ -107,6 +108,10 @@ pub(super) struct Context {
     pub(super) told: LocatorPair,
     /// What [`super::Engine::wake`] depended on when the driver was told last.
     pub(super) told_wake: (bool, ReapState, ContextState),
+    /// Who can do without the payload extension header.
+    pub(super) flags: Flags,
+    /// A Probe of the peer came: it may leave the ULIDs.
+    pub(super) probed_by_peer: bool,
     /// Forked for one socket.
     pub(super) exclusive: bool,
     /// What applications set.
@@ -151,6 +156,8 @@ impl Context {
             held_until: None,
             told: ulids.as_locators(),
             told_wake: (false, ReapState::Operational, ContextState::I1Sent),
+            flags: Flags::default(),
+            probed_by_peer: false,
             exclusive: false,
             settings: Arc::default(),
             announced: DEFAULT_KEEPALIVE_TIMEOUT.as_secs() as u16,
@@ -229,6 +236,7 @@ impl Context {
             options.preferences = self.local.any_broken().then(|| self.local.preferences());
         }
         options.keepalive_timeout = Some(self.timeout_seconds(io)).filter(|s| *s != 15);
+        options.capabilities = self.flags.own;
     }
 
     /// Make the message fit by offering less (S6-5.1-3), and sign what is offered then.
@@ -415,6 +423,8 @@ impl Context {
             timers: self.timers(io),
             standby: self.tester.standby(),
             settings: self.settings.clone(),
+            bare: if self.active() { self.flags.leaves() } else { Bare::No },
+            takes_bare: if self.active() { self.flags.takes() } else { Bare::No },
         }
     }
 }

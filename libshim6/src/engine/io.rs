@@ -1,6 +1,7 @@
 //! What crosses the border of the engine.
 
 use super::settings::{ContextTimers, LocatorPreference, Settings};
+use super::suppress::Bare;
 use crate::addr::{ContextTag, Fii, FlowId, LocatorPair, UlidPair};
 use crate::identity::Identity;
 use crate::wire::ReapState;
@@ -124,6 +125,11 @@ pub trait HostPolicy: Send {
     fn owns_default(&self, _ulids: UlidPair) -> bool {
         true
     }
+    /// Would datagrams of the pair (and flow) that come on other locators than the ULIDs, without extension header, reach
+    /// their sockets (LS-S-22)? In doubt not.
+    fn takes_bare(&self, _ulids: UlidPair, _flow: Option<FlowId>) -> bool {
+        false
+    }
     /// Does a socket still hold the context that was forked for it (API-FK-12, API-FK-14)?
     fn fork_in_use(&self, _ulids: UlidPair, _fii: Fii) -> bool {
         true
@@ -215,4 +221,8 @@ pub struct ContextInfo {
     pub standby: Option<LocatorPair>,
     /// What the application set, as far as it is in force.
     pub settings: Arc<Settings>,
+    /// Which payload goes without extension header.
+    pub bare: Bare,
+    /// Which payload may come without.
+    pub takes_bare: Bare,
 }

@@ -12,6 +12,7 @@
 //! | `establish`, `recover` | I1, R1, I2, R2; R1bis, I2bis, and a tag used twice |
 //! | `locators`, `verify`, `update` | Ls(local), Ls(peer), HBA and CGA verification, Update Request |
 //! | `settings`, `fork`, `standby` | what applications set, contexts of one socket, tests of alternative pairs |
+//! | `suppress` | header suppression: flags, and the flows that must stay told apart |
 //! | `dispatch` | which context a packet or an ICMPv6 error belongs to, Error messages |
 //! | `validator`, `limit` | what makes strangers harmless |
 //! | `trigger` | when a ULID pair gets a context, and when it is not tried again |
@@ -32,6 +33,7 @@ pub mod reap;
 mod recover;
 mod settings;
 mod standby;
+mod suppress;
 mod table;
 mod trigger;
 mod update;
@@ -48,6 +50,7 @@ pub use io::{
     LocalLocator, LocatorInfo, Transmit, Wake,
 };
 pub use settings::{ContextTimers, Feedback, LocatorError, LocatorPreference, PathExplore, Settings, Setup};
+pub use suppress::Bare;
 
 use crate::addr::{Fii, FlowId, LocatorPair, UlidPair};
 use crate::config::Config;
@@ -60,6 +63,7 @@ use reap::{Env, ReapCounters};
 use std::collections::{BTreeSet, VecDeque};
 use std::net::Ipv6Addr;
 use std::time::Duration;
+use suppress::Flows;
 use table::{Id, Table, Tags};
 use trigger::{Negative, Trigger};
 use validator::Validators;
@@ -79,6 +83,7 @@ pub struct Engine {
     negative: Negative,
     validators: Validators,
     tags: Tags,
+    flows: Flows,
 }
 
 /// What every part of the engine needs: the way out, randomness, the host, the configuration.
@@ -149,6 +154,7 @@ impl Engine {
             table: Table::default(),
             trigger: Trigger::new(config.trigger.clone()),
             negative: Negative::default(),
+            flows: Flows::default(),
             validators: Validators::new(rng.as_mut(), shim6.validator_min_lifetime),
             tags: Tags::new(rng.as_mut(), tag_prefix),
             io: Io {
@@ -183,6 +189,7 @@ impl Engine {
             }
             self.settle(now, id);
         }
+        self.review_all(now);
     }
 
     /// The valid lifetime of a local ULID ran out: its contexts are discarded (S6-1-4).

@@ -39,6 +39,16 @@ pub trait Backend: Send + Sync {
     fn socket_closing(&self, fd: RawFd);
     /// An address with an identity on the same interface and of the same scope as `local`, which has none.
     fn identity_source_for(&self, local: Ipv6Addr) -> Option<Ipv6Addr>;
+    /// May payload extension headers be suppressed at all?
+    fn suppresses(&self) -> bool {
+        false
+    }
+    /// A flow begins: told where headers may be suppressed.
+    fn flow_began(&self, _ulids: UlidPair, _flow: FlowId) {}
+    /// The cells that may own a datagram which came on these locators without extension header.
+    fn bare(&self, _locators: LocatorPair) -> Vec<Arc<Cell>> {
+        Vec::new()
+    }
 }
 
 impl Backend for Handle {
@@ -71,6 +81,15 @@ impl Backend for Handle {
     }
     fn identity_source_for(&self, local: Ipv6Addr) -> Option<Ipv6Addr> {
         self.identity_source_for(local)
+    }
+    fn suppresses(&self) -> bool {
+        self.suppresses()
+    }
+    fn flow_began(&self, ulids: UlidPair, flow: FlowId) {
+        self.flow_began(ulids, flow);
+    }
+    fn bare(&self, locators: LocatorPair) -> Vec<Arc<Cell>> {
+        self.bare(locators)
     }
 }
 

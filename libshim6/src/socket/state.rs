@@ -55,6 +55,8 @@ pub mod flag {
     pub const CORK: u32 = 1 << 12;
     /// Data is gathered for a datagram that goes by other locators ([`super::Inner::gathered`]).
     pub const GATHERED: u32 = 1 << 13;
+    /// Something came from the peer of a connected socket.
+    pub const HEARD: u32 = 1 << 20;
     /// Our packet filter is attached (detached sockets).
     pub const OUR_FILTER: u32 = 1 << 9;
 }
@@ -86,6 +88,8 @@ pub struct Inner {
     pub peer: Option<SocketAddrV6>,
     /// The peers of an unconnected one.
     pub peers: Peers,
+    /// Where datagrams without extension header come from, each with the cell of its ULIDs; `local` is our locator.
+    pub aliases: Peers,
     /// The cells that [`Socket::cell`] pointed to and that a thread may still look at.
     retired: Vec<Arc<Cell>>,
     /// What MSG_MORE and UDP_CORK hold back, where the kernel cannot do it for us.
@@ -98,6 +102,7 @@ impl Inner {
             local: Ipv6Addr::UNSPECIFIED,
             peer: None,
             peers: Peers::new(),
+            aliases: Peers::new(),
             retired: Vec::new(),
             gathered: Vec::new(),
         }

@@ -80,6 +80,13 @@ pub(super) struct Came {
     pub(super) to: Option<Ipv6Addr>,
 }
 
+/// What the application is shown in place of what came.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Shown {
+    pub(super) from: Option<SocketAddrV6>,
+    pub(super) to: Option<Ipv6Addr>,
+}
+
 /// # Safety
 /// `own` is as the kernel left it after success.
 pub(super) unsafe fn came(own: &msghdr) -> Came {
@@ -97,12 +104,12 @@ pub(super) unsafe fn came(own: &msghdr) -> Came {
     }
 }
 
-/// Give the application its header back, filled as the kernel would have filled it. `to`: write this destination in
-/// place of `::1`.
+/// Give the application its header back, filled as the kernel would have filled it, but with what `shown` has in place
+/// of the addresses that came.
 ///
 /// # Safety
 /// `own` is as the kernel left it, `app` as the application passed it.
-pub(super) unsafe fn give_back(app: &mut msghdr, own: &msghdr, lent: &Lent, to: Option<Ipv6Addr>) {
+pub(super) unsafe fn give_back(app: &mut msghdr, own: &msghdr, lent: &Lent, shown: Shown) {
     app.msg_flags = own.msg_flags;
     // SAFETY: the sizes are those of the buffers, see each step.
     unsafe {
@@ -112,8 +119,15 @@ pub(super) unsafe fn give_back(app: &mut msghdr, own: &msghdr, lent: &Lent, to: 
                 std::slice::from_raw_parts_mut(own.msg_control.cast::<u8>(), own.msg_controllen as usize)
             }
         };
-        if let Some(to) = to {
-            cmsg::replace_destination(control, Ipv6Addr::LOCALHOST, to);
+        if let Some(to) = shown.to
+            && let Some(came) = cmsg::destination(control)
+        {
+            cmsg::replace_destination(control, came, to);
+        }
+        if let Some(from) = shown.from
+            && own.msg_namelen as usize >= NAME
+        {
+            own.msg_name.cast::<sockaddr_in6>().write_unaligned(sys::to_raw(&from));
         }
         if lent.control {
             let space = match room(app) {
@@ -145,13 +159,13 @@ pub(super) unsafe fn give_back(app: &mut msghdr, own: &msghdr, lent: &Lent, to: 
 ///
 /// # Safety
 /// `own` is as the kernel left it, `app` as the application passed it.
-pub(super) unsafe fn move_up(app: &mut mmsghdr, own: &mmsghdr, lent: &Lent, to: Option<Ipv6Addr>) {
+pub(super) unsafe fn move_up(app: &mut mmsghdr, own: &mmsghdr, lent: &Lent, shown: Shown) {
     // SAFETY: both lists of buffers are as the application passed them.
     let (copied, cut) = unsafe { copy_vectors(&app.msg_hdr, &own.msg_hdr, own.msg_len as usize) };
     app.msg_len = own.msg_len.min(copied as c_uint);
     let moved = Lent { name: true, control: lent.control, hide: lent.hide };
     // SAFETY: as above; a name that the kernel wrote to the application is copied like one of ours.
-    unsafe { give_back(&mut app.msg_hdr, &own.msg_hdr, &moved, to) };
+    unsafe { give_back(&mut app.msg_hdr, &own.msg_hdr, &moved, shown) };
     if cut {
         app.msg_hdr.msg_flags |= libc::MSG_TRUNC;
     }

@@ -5,7 +5,7 @@ use super::super::state::{Mode, Socket, flag};
 use super::super::table::{self, Pinned};
 use super::super::{Bypass, Outcome, backend, detach, ports, real, registry, sys};
 use super::{cell_of, engine, unconnected};
-use crate::addr::is_servable;
+use crate::addr::{UlidPair, is_servable};
 use libc::{c_int, sockaddr, socklen_t};
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::atomic::Ordering::*;
@@ -173,6 +173,11 @@ fn connected(socket: &Pinned, fd: c_int, to: SocketAddrV6) {
     socket.set_cell(cell);
     hide_nothing(socket, fd);
     socket.set_mode(if served { Mode::Connected } else { Mode::Plain });
+    socket.set(flag::HEARD, false);
+    super::flow_began(socket, UlidPair { local, peer: *to.ip() }, &to);
+    if let Some(cell) = socket.cell().filter(|c| c.is_bare_due()) {
+        detach::expect_bare(socket, &cell.view());
+    }
 }
 
 /// Switch off the destination addresses that we asked for; a connected socket's are known.

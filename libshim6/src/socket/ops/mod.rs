@@ -3,6 +3,7 @@
 //! `Err(Bypass)`: make the plain call with the same arguments. `Ok`: done, `errno` is set where the value is -1.
 //! Functions whose plain call must not be made twice (`connect`, `close`, ...) make it themselves.
 
+mod bare;
 mod batch;
 mod close;
 mod lend;
@@ -28,7 +29,7 @@ use super::guard::{self, errno};
 use super::state::{Mode, flag};
 use super::table::{self, Pinned};
 use super::{registry, sys};
-use crate::addr::{FlowId, UlidPair, is_servable};
+use crate::addr::{FlowId, LocatorPair, UlidPair, is_servable};
 use crate::driver::cell::Cell;
 use libc::c_int;
 use std::net::{Ipv6Addr, SocketAddrV6};
@@ -163,6 +164,15 @@ fn flow_of(socket: &Pinned, peer: Option<SocketAddrV6>) -> Option<FlowId> {
     Some(FlowId { protocol: libc::IPPROTO_UDP as u8, local_port, peer_port: peer.port() })
 }
 
+/// A flow of the socket begins. Inside `guard::slow` only.
+fn flow_began(socket: &Pinned, ulids: UlidPair, peer: &SocketAddrV6) {
+    if let Some(engine) = engine().filter(|e| e.backend.suppresses())
+        && let Some(flow) = flow_of(socket, Some(*peer))
+    {
+        engine.backend.flow_began(ulids, flow);
+    }
+}
+
 /// The cell of the instance that serves the flow to `peer`, if it is not `cell` itself.
 #[cold]
 fn of_flow(socket: &Pinned, cell: &Cell, peer: Option<SocketAddrV6>) -> Option<Arc<Cell>> {
@@ -184,15 +194,15 @@ fn slow_or_inside<T>(work: impl FnOnce() -> T) -> Option<T> {
     if guard::inside() { Some(work()) } else { guard::slow(work) }
 }
 
-/// Tell the engine that the kernel refused to send between the ULIDs. `true`: the context has other pairs, so the
+/// Tell the engine that the kernel refused to send on `pair`. `true`: the context has other pairs, so the
 /// datagram counts as lost on the way. `errno` is the kernel's answer.
 #[cold]
-fn refused(cell: &Cell) -> bool {
+fn refused(cell: &Cell, pair: LocatorPair) -> bool {
     is_path_error(errno())
         && guard::slow(|| {
             let other = has_other_pairs(cell);
             if let Some(engine) = engine().filter(|_| other) {
-                engine.backend.send_refused(cell, cell.ulids().as_locators());
+                engine.backend.send_refused(cell, pair);
             }
             other
         })

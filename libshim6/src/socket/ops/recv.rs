@@ -6,7 +6,8 @@ use super::super::peers::Peer;
 use super::super::state::{Mode, flag};
 use super::super::table::Pinned;
 use super::super::{Bypass, Outcome, backend, detach, real, sys};
-use super::lend::{Came, Lent, Scratch, came, give_back, is_refused, lend, move_up};
+use super::bare;
+use super::lend::{Came, Lent, Scratch, Shown, came, give_back, is_refused, lend, move_up};
 use super::names::hides_path_errors;
 use super::{active, is_path_error, learn_port, note_received, own_cell};
 use crate::addr::{UlidPair, is_servable};
@@ -28,6 +29,9 @@ fn received(socket: &Pinned, r: isize, flags: c_int) -> Option<isize> {
             && let Some(cell) = own_cell(socket)
         {
             note_received(socket, cell, r as usize, None);
+            if !socket.has(flag::HEARD) {
+                socket.set(flag::HEARD, true);
+            }
         }
     } else if is_path_error(guard::errno()) && hides_path_errors(socket) {
         return None;
@@ -203,7 +207,7 @@ unsafe fn receive(socket: &Pinned, fd: c_int, app: &mut msghdr, flags: c_int) ->
         }
         if flags & libc::MSG_ERRQUEUE != 0 {
             // SAFETY: `own` is as the kernel left it.
-            unsafe { give_back(app, &own, &lent, None) };
+            unsafe { give_back(app, &own, &lent, Shown::default()) };
             return Ok(r);
         }
         // SAFETY: as above.
@@ -215,9 +219,9 @@ unsafe fn receive(socket: &Pinned, fd: c_int, app: &mut msghdr, flags: c_int) ->
             }
             continue;
         }
-        let to = heard(socket, fd, &came, r as usize, flags);
+        let shown = heard(socket, fd, &came, r as usize, flags);
         // SAFETY: as above.
-        unsafe { give_back(app, &own, &lent, to) };
+        unsafe { give_back(app, &own, &lent, shown) };
         return Ok(r);
     }
 }
@@ -239,22 +243,36 @@ fn discard(fd: c_int) {
     });
 }
 
-/// Count a datagram and remember by which pair its sender talks to us. The destination to show to the application if
-/// the datagram was re-injected to `::1`.
-fn heard(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flags: c_int) -> Option<Ipv6Addr> {
+/// Count a datagram and remember by which pair its sender talks to us. What to show to the application in place of
+/// locators, or of `::1`, to which it was re-injected.
+fn heard(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flags: c_int) -> Shown {
+    came_from(socket, fd, came, octets, flags).unwrap_or_default()
+}
+
+fn came_from(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flags: c_int) -> Option<Shown> {
     let from = came.from.filter(|a| is_servable(a.ip()))?;
     if socket.local_port.load(Relaxed) == 0 {
         slow(|| learn_port(socket, fd));
     }
     let count = flags & libc::MSG_PEEK == 0 && !socket.has(flag::DONT_SHIM);
     if socket.mode() != Mode::Unconnected {
-        let local = slow(|| socket.inner().local)?;
+        let (local, peer) = slow(|| {
+            let inner = socket.inner();
+            (inner.local, inner.peer)
+        })?;
         if count && let Some(cell) = own_cell(socket) {
             note_received(socket, cell, octets, Some(from));
+            if !socket.has(flag::HEARD) {
+                socket.set(flag::HEARD, true);
+            }
         }
-        return (came.to == Some(Ipv6Addr::LOCALHOST)).then_some(local);
+        return Some(Shown {
+            from: peer.filter(|p| p.ip() != from.ip()),
+            to: Some(local).filter(|to| came.to.is_some_and(|t| t != *to)),
+        });
     }
     slow(|| {
+        let mut from = from;
         let bound = socket.inner().local;
         let loopback = came.to == Some(Ipv6Addr::LOCALHOST);
         let to = match came.to {
@@ -263,6 +281,11 @@ fn heard(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flags: c_int) -
             None if !bound.is_unspecified() => bound,
             None => return None,
         };
+        let owner = if loopback { None } else { bare::owner(socket, &from, to) };
+        let to = owner.as_ref().map_or(to, |ulids| ulids.local);
+        if let Some(ulids) = &owner {
+            from.set_ip(ulids.peer);
+        }
         let known = socket.inner().peers.get(&from).filter(|p| p.local == to && p.heard).cloned();
         let peer = match known {
             Some(peer) => peer,
@@ -271,13 +294,14 @@ fn heard(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flags: c_int) -
                 let cell = backend::ensure().filter(|_| is_servable(&to)).and_then(|e| e.backend.cell(pair));
                 let peer = Peer { local: to, cell, heard: true };
                 socket.inner().peers.set(&from, peer.clone());
+                super::flow_began(socket, pair, &from);
                 peer
             }
         };
         if count && let Some(cell) = &peer.cell {
             note_received(socket, cell, octets, Some(from));
         }
-        loopback.then_some(to)
+        Some(Shown { from: owner.is_some().then_some(from), to: (loopback || owner.is_some()).then_some(to) })
     })
     .flatten()
 }
@@ -366,14 +390,17 @@ pub unsafe fn recvmmsg(
                 continue;
             }
             let octets = own[i].msg_len as usize;
-            let to = if errors { None } else { heard(&socket, fd, &came, octets, flags) };
+            let shown = match errors {
+                true => Shown::default(),
+                false => heard(&socket, fd, &came, octets, flags),
+            };
             if kept == i {
                 // SAFETY: `own` is as the kernel left it.
-                unsafe { give_back(&mut msgs[i].msg_hdr, &own[i].msg_hdr, &lent[i], to) };
+                unsafe { give_back(&mut msgs[i].msg_hdr, &own[i].msg_hdr, &lent[i], shown) };
                 msgs[i].msg_len = own[i].msg_len;
             } else {
                 // SAFETY: as above; the message moves up into the place of a foreign one.
-                unsafe { move_up(&mut msgs[kept], &own[i], &lent[i], to) };
+                unsafe { move_up(&mut msgs[kept], &own[i], &lent[i], shown) };
             }
             kept += 1;
         }

@@ -31,7 +31,7 @@ unsafe fn transmit(
                 if peer.is_some() && socket.local_port.load(Relaxed) == 0 {
                     guard::slow(|| learn_port(socket, fd));
                 }
-            } else if refused(&cell) {
+            } else if refused(&cell, cell.ulids().as_locators()) {
                 return Ok(out.octets() as isize);
             }
             Ok(r)
@@ -41,7 +41,17 @@ unsafe fn transmit(
             let r = unsafe { named(fd, out, &to, source) };
             if r >= 0 {
                 note_sent(socket, &cell, r as usize, Some(to));
-            } else if source_is_gone(&cell) {
+            } else if source_is_gone(&cell, cell.ulids().as_locators()) {
+                return Ok(out.octets() as isize);
+            }
+            Ok(r)
+        }
+        Way::Bare(cell, forward, to) => {
+            // SAFETY: as above.
+            let r = unsafe { named(fd, out, &to, forward.locators.local) };
+            if r >= 0 {
+                note_sent(socket, &cell, r as usize, Some(to));
+            } else if source_is_gone(&cell, forward.locators) {
                 return Ok(out.octets() as isize);
             }
             Ok(r)
