@@ -158,7 +158,7 @@ pub struct Cell {
     instance: bool,
     rewritten: AtomicBool,
     divided: AtomicBool,
-    bare_due: AtomicBool,
+    held: AtomicBool,
     routes: RwLock<Vec<(FlowId, Arc<Cell>)>>,
     associated: AtomicBool,
     forward: RwLock<Option<Forward>>,
@@ -196,7 +196,7 @@ impl Cell {
             instance: false,
             rewritten: AtomicBool::new(false),
             divided: AtomicBool::new(false),
-            bare_due: AtomicBool::new(false),
+            held: AtomicBool::new(false),
             routes: RwLock::default(),
             associated: AtomicBool::new(false),
             forward: RwLock::new(None),
@@ -460,18 +460,25 @@ impl Cell {
     /// Engine thread: payload of the pair goes there from now on; `None`: locators equal ULIDs.
     pub fn set_forward(&self, forward: Option<Forward>) {
         *self.forward.write() = forward;
-        self.rewritten.store(forward.is_some() || self.is_divided(), SeqCst);
+        self.look_closer();
     }
 
-    /// Application thread: may datagrams come without extension header on other locators from now on, so that a socket
-    /// has to be ready for them?
-    pub fn is_bare_due(&self) -> bool {
-        self.bare_due.load(SeqCst)
+    fn look_closer(&self) {
+        let held = self.held.load(SeqCst);
+        self.rewritten.store(held || self.divided.load(SeqCst) || self.forward.read().is_some(), SeqCst);
     }
 
-    /// Engine thread: see [`Cell::is_bare_due`].
-    pub(super) fn set_bare_due(&self, due: bool) {
-        self.bare_due.store(due, SeqCst);
+    /// Application thread: are datagrams of the pair to be dropped as if lost on the way, because the peer would take them
+    /// for those of another session (LS-S-08)? A short time, and only where a session begins on locators that carry
+    /// datagrams without extension header.
+    pub fn is_held(&self) -> bool {
+        self.held.load(SeqCst)
+    }
+
+    /// See [`Cell::is_held`].
+    pub(super) fn hold(&self, held: bool) {
+        self.held.store(held, SeqCst);
+        self.look_closer();
     }
 
     /// Engine thread: the flows that other instances serve.
@@ -479,7 +486,7 @@ impl Cell {
         let divided = !routes.is_empty();
         *self.routes.write() = routes;
         self.divided.store(divided, SeqCst);
-        self.rewritten.store(divided || self.forward.read().is_some(), SeqCst);
+        self.look_closer();
     }
 
     /// Engine thread: the instances of [`Cell::set_routes`].

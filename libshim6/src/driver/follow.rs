@@ -46,8 +46,10 @@ impl Runner {
         let wake = self.engine.wake_of(ulids, key.fii);
         let setup = self.engine.setup_of(ulids, 0);
         let Some(t) = self.tracked.get_mut(&key) else { return };
-        if t.cell.forward() != forward {
+        let before = t.cell.forward();
+        if before != forward {
             t.cell.set_forward(forward);
+            self.shared.moved(before, forward);
         }
         let view = ContextView { associated, setup, fork: t.applied.fork, ..view(info) };
         let old = t.cell.view();
@@ -227,7 +229,7 @@ impl Runner {
         self.shared.cells.lock().remove(&key);
         if let Some(t) = self.tracked.remove(&key) {
             if self.shared.suppress {
-                self.takers.remove(&key.ulids);
+                self.shared.moved(t.cell.forward(), None);
                 self.shared.bare.set(&t.cell, &[]);
             }
             self.shared.watches.disarm(self.shared.epoll.raw(), key.ulids, &t.watched);

@@ -41,9 +41,6 @@ pub trait SocketHost: Send + Sync {
     fn takes_bare(&self, _ulids: UlidPair, _flow: Option<FlowId>) -> bool {
         false
     }
-    /// Such datagrams may come from now on: make the sockets of the pair ready for them. Called again when the locators in
-    /// the view of its cell change.
-    fn expect_bare(&self, _ulids: UlidPair) {}
     /// A local address vanished from the host: detach the sockets whose local ULID it is.
     fn local_ulid_lost(&self, ulid: Ipv6Addr) -> UlidLoss;
     /// It came back.

@@ -63,8 +63,8 @@ pub struct Runner {
     sampled: Time,
     /// Prefixes that the kernel drops for us, and until when.
     foreign: BTreeMap<u16, Time>,
-    /// Pairs that take bare datagrams but expect none yet.
-    pub(super) takers: BTreeSet<UlidPair>,
+    /// Pairs whose datagrams are held back, and until when at most.
+    pub(super) held: BTreeMap<UlidPair, Time>,
     mtus: HashMap<LocatorPair, (u32, Time)>,
 }
 
@@ -129,7 +129,7 @@ impl Runner {
             active: BTreeSet::new(),
             sampled: Time::ZERO,
             foreign: BTreeMap::new(),
-            takers: BTreeSet::new(),
+            held: BTreeMap::new(),
             mtus: HashMap::new(),
         })
     }
@@ -179,6 +179,7 @@ impl Runner {
             self.engine.poll_timeout(),
             self.delivery.next_expiry(),
             self.addresses.next_refresh(),
+            self.held.values().min().copied(),
             self.foreign.values().min().copied(),
         ];
         let next = deadlines.into_iter().flatten().min();
@@ -212,6 +213,7 @@ impl Runner {
         }
         self.delivery.expire(now, &self.shared.counters);
         self.addresses.refresh(now);
+        self.let_go(now);
         let before = self.foreign.len();
         self.foreign.retain(|_, until| *until > now);
         if self.foreign.len() != before {
@@ -238,7 +240,13 @@ impl Runner {
                         t.cell.answer_setup(asked);
                     }
                 }
-                Command::Flow(ulids, flow) => self.engine.note_flow(now, ulids, flow),
+                Command::Flow(ulids, flow, anew) => {
+                    self.engine.note_flow(now, ulids, flow);
+                    if anew {
+                        self.engine.review_pair(now, ulids);
+                    }
+                    self.hold(now, ulids);
+                }
                 Command::Release(key) => self.release(now, key),
                 Command::ProbePeer(key, addr) => self.engine.probe_peer(now, key.ulids, key.fii, addr),
                 Command::Feedback(key, feedback) => {
@@ -432,7 +440,6 @@ impl Runner {
     /// Do what the engine wants: messages, log, cells.
     fn carry_out(&mut self, now: Time) {
         let mut refused = BTreeSet::new();
-        self.expect_bare();
         for round in 0.. {
             self.transmit(&mut refused);
             while let Some(event) = self.engine.poll_event() {
@@ -452,6 +459,7 @@ impl Runner {
                     self.refresh(now, key);
                 }
             }
+            self.let_go(now);
             if round == 0 {
                 // Once per turn: a refusal starts probes, which may be refused again.
                 self.control_refused(now, &refused);

@@ -1,12 +1,12 @@
 //! What application threads and the engine thread share besides the cells.
 
 use super::arrivals::Arrivals;
-use super::cell::{Cell, CellKey};
+use super::cell::{Cell, CellKey, Forward};
 use super::send::SendSocket;
 use super::sys::{self, OwnFd};
 use super::watch::Watches;
 use crate::addr::{Fii, FlowId, LocatorPair, UlidPair};
-use crate::engine::{Feedback, LocalLocator, Wake};
+use crate::engine::{Bare, Feedback, LocalLocator, Wake};
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
@@ -36,8 +36,8 @@ pub enum Command {
     Feedback(CellKey, Feedback),
     /// Nobody wants the setup under way any more.
     AbandonSetup(CellKey),
-    /// A flow began: its first datagram is about to pass, or has.
-    Flow(UlidPair, FlowId),
+    /// A flow began: its first datagram is about to pass, or has; or a socket has been connected (`true`).
+    Flow(UlidPair, FlowId, bool),
     /// Set up a context now.
     Establish(UlidPair, Option<FlowId>),
     /// A send found a smaller path MTU.
@@ -85,6 +85,8 @@ pub struct Shared {
     pub cells: Mutex<HashMap<CellKey, Arc<Cell>>>,
     /// Cells whose contexts take datagrams without extension header, by the peer's locators.
     pub bare: BareIndex,
+    /// Locator pairs that carry our datagrams without extension header, and of how many ULID pairs.
+    pub bare_out: RwLock<HashMap<LocatorPair, usize>>,
     /// Headers may be suppressed at all.
     pub suppress: bool,
     /// Pairs that re-injected packets came by.
@@ -228,11 +230,32 @@ impl Shared {
         }
     }
 
+    /// Engine thread: payload of a ULID pair goes elsewhere from now on.
+    pub fn moved(&self, before: Option<Forward>, now: Option<Forward>) {
+        if !self.suppress {
+            return;
+        }
+        let bare = |f: Option<Forward>| f.filter(|f| f.bare != Bare::No).map(|f| f.locators);
+        let mut out = self.bare_out.write();
+        if let Some(old) = bare(before)
+            && let Some(n) = out.get_mut(&old)
+        {
+            *n -= 1;
+            if *n == 0 {
+                out.remove(&old);
+            }
+        }
+        if let Some(new) = bare(now) {
+            *out.entry(new).or_default() += 1;
+        }
+    }
+
     /// The engine is no more: all traffic goes the kernel's way again.
     pub fn abandon(&self) {
         self.dead.store(true, SeqCst);
         for cell in self.cells.lock().values() {
             cell.set_routes(Vec::new());
+            cell.hold(false);
             cell.set_forward(None);
             cell.set_view(Default::default());
             cell.set_wake(Wake::default());

@@ -1,10 +1,15 @@
-//! Datagrams without payload extension header on other locators than the ULIDs: who may get some, and the sockets that
-//! have to be made ready for them (LS-S-22).
+//! Datagrams without payload extension header on other locators than the ULIDs: whose they may be, and the sessions that
+//! wait until they cannot be taken for some.
 
 use super::cell::{CellKey, ContextView};
 use super::run::Runner;
 use crate::addr::UlidPair;
 use crate::engine::{Bare, LocatorInfo};
+use crate::time::Time;
+use std::time::Duration;
+
+/// How long a session waits at most.
+const HELD: Duration = Duration::from_secs(3);
 
 impl Runner {
     /// The view of the cell of a pair has changed.
@@ -13,8 +18,6 @@ impl Runner {
         let view = cell.view();
         if view.takes_bare == Bare::No {
             if old.takes_bare != Bare::No {
-                self.takers.remove(&ulids);
-                cell.set_bare_due(false);
                 self.shared.bare.set(&cell, &[]);
             }
             return;
@@ -26,25 +29,25 @@ impl Runner {
         }
         let peer: Vec<_> = view.peer.iter().filter(|l| l.verified).map(|l| l.addr).collect();
         self.shared.bare.set(&cell, &peer);
-        if cell.is_bare_due() {
-            self.host.expect_bare(ulids);
-        } else {
-            self.takers.insert(ulids);
+    }
+
+    /// A session begins on locators that carried bare datagrams: its own wait until the peer knows.
+    pub(super) fn hold(&mut self, now: Time, ulids: UlidPair) {
+        if self.shared.cells.lock().get(&CellKey { ulids, fii: 0 }).is_some_and(|cell| cell.is_held()) {
+            self.held.entry(ulids).or_insert(now + HELD);
         }
     }
 
-    /// Before anything is sent: the answer to a Probe may be all that a peer waits for to leave the ULIDs.
-    pub(super) fn expect_bare(&mut self) {
-        if self.takers.is_empty() {
-            return;
-        }
-        let due: Vec<_> = self.takers.iter().copied().filter(|u| self.engine.expects_bare(*u)).collect();
-        for ulids in due {
-            self.takers.remove(&ulids);
-            if let Some(t) = self.tracked.get(&CellKey { ulids, fii: 0 }) {
-                // First this, for a socket that connects meanwhile.
-                t.cell.set_bare_due(true);
-                self.host.expect_bare(ulids);
+    /// The peer knows, or has had time enough.
+    pub(super) fn let_go(&mut self, now: Time) {
+        let over = |(u, until): (&UlidPair, &Time)| {
+            (*until <= now || !self.engine.retracting(u.as_locators())).then_some(*u)
+        };
+        let over: Vec<_> = self.held.iter().filter_map(over).collect();
+        for ulids in over {
+            self.held.remove(&ulids);
+            if let Some(cell) = self.shared.cells.lock().get(&CellKey { ulids, fii: 0 }) {
+                cell.hold(false);
             }
         }
     }

@@ -110,8 +110,6 @@ pub(super) struct Context {
     pub(super) told_wake: (bool, ReapState, ContextState),
     /// Who can do without the payload extension header.
     pub(super) flags: Flags,
-    /// A Probe of the peer came: it may leave the ULIDs.
-    pub(super) probed_by_peer: bool,
     /// Forked for one socket.
     pub(super) exclusive: bool,
     /// What applications set.
@@ -157,7 +155,6 @@ impl Context {
             told: ulids.as_locators(),
             told_wake: (false, ReapState::Operational, ContextState::I1Sent),
             flags: Flags::default(),
-            probed_by_peer: false,
             exclusive: false,
             settings: Arc::default(),
             announced: DEFAULT_KEEPALIVE_TIMEOUT.as_secs() as u16,

@@ -122,10 +122,7 @@ impl Engine {
             // RE-KA-08, RE-PR-22, S6-N-27
             Message::Keepalive(_) | Message::Probe(_) if !ctx.established() => ctx.poke(now, &mut self.io),
             Message::Keepalive(_) => ctx.reap.keepalive_received(&mut self.io.env(now)),
-            Message::Probe(m) => {
-                ctx.probed_by_peer = true;
-                ctx.reap.probe_received(&mut self.io.env(now), m, d.back());
-            }
+            Message::Probe(m) => ctx.reap.probe_received(&mut self.io.env(now), m, d.back()),
             _ => {}
         }
         self.settle(now, id);

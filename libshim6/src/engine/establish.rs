@@ -158,6 +158,10 @@ impl Engine {
                 || ctx.exchange.as_ref().is_some_and(|e| e.pair.peer == d.source))
                 && ctx.local.contains(&d.destination);
             if known && (!ctx.established() || ctx.peer_tag == Some(m.initiator_tag)) {
+                if !ctx.established() {
+                    self.set_flags(id);
+                }
+                let Some(ctx) = self.table.get_mut(id) else { return };
                 ctx.send_r2(now, &mut self.io, d.back(), m.initiator_nonce);
                 self.settle(now, id);
                 return;

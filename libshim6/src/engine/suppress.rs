@@ -25,9 +25,9 @@ pub enum Bare {
     /// None.
     #[default]
     No,
-    /// UDP of flows that both hosts have seen between the ULIDs (LS-S-17, LS-S-18).
+    /// UDP of flows that both hosts have seen between the ULIDs (LS-S-14, LS-S-17).
     KnownFlows,
-    /// All UDP (LS-S-06, LS-S-14).
+    /// All UDP (LS-S-06).
     All,
 }
 
@@ -60,13 +60,10 @@ impl Flags {
     }
 }
 
-/// LS-S-07.
+/// LS-S-07. A flow that the peer has not seen could as well be a session that begins on these addresses, so equivalent
+/// locators do not make flows clear that ports do not.
 fn shared(common: u8) -> Bare {
-    match (common & EQUIVALENT != 0, common & TRANSPORT != 0) {
-        (true, _) => Bare::All,
-        (_, true) => Bare::KnownFlows,
-        _ => Bare::No,
-    }
+    if common & (EQUIVALENT | TRANSPORT) != 0 { Bare::KnownFlows } else { Bare::No }
 }
 
 /// The flows of this process, as far as it was told of them.
@@ -234,7 +231,7 @@ impl Engine {
     }
 
     /// The same for all contexts of a pair, after one was added or its sockets changed.
-    pub(super) fn review_pair(&mut self, now: Time, ulids: UlidPair) {
+    pub fn review_pair(&mut self, now: Time, ulids: UlidPair) {
         if self.suppresses() {
             for id in self.table.instances(ulids).collect::<Vec<_>>() {
                 self.review_flags(now, id);
@@ -275,7 +272,7 @@ impl Engine {
                 && match c.flags.takes() {
                     Bare::No => false,
                     Bare::KnownFlows => self.flows.has(c.ulids, flow),
-                    Bare::All => true,
+                    Bare::All => self.flows.has(c.ulids, flow) || c.current() != c.ulids.as_locators(),
                 }
         };
         let mut found = self.table.iter().map(|(_, c)| c).filter(fits);
@@ -283,12 +280,11 @@ impl Engine {
         found.next().is_none().then_some(first.ulids)
     }
 
-    /// Bare datagrams may come soon on other locators than the ULIDs: the peer tests paths, or one end has left the
-    /// ULIDs.
-    pub fn expects_bare(&self, ulids: UlidPair) -> bool {
-        let ctx = self.shared_instance(ulids).and_then(|id| self.table.get(id));
-        ctx.is_some_and(|c| {
-            c.flags.takes() != Bare::No && (c.probed_by_peer || c.current() != ulids.as_locators())
-        })
+    /// Does a peer not know yet that these locators carry no bare datagrams any more? Until it does, it would take those of
+    /// another session on them for bare ones.
+    pub fn retracting(&self, locators: LocatorPair) -> bool {
+        let pair = UlidPair { local: locators.local, peer: locators.peer };
+        let told = |c: &Context| c.update.as_ref().is_none_or(|u| !u.tells_flags());
+        self.table.iter().any(|(_, c)| c.active() && c.meets(&pair) && !told(c))
     }
 }

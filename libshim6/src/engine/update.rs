@@ -43,6 +43,13 @@ pub(super) struct Update {
     complete: bool,
 }
 
+impl Update {
+    /// Does it tell of flags for header suppression?
+    pub(super) fn tells_flags(&self) -> bool {
+        self.news.flags
+    }
+}
+
 impl Context {
     /// Tell the peer, with everything that it has not acknowledged yet (S6-10.3-3).
     pub(super) fn request_update(&mut self, now: Time, io: &mut Io, news: News, complete: bool) {

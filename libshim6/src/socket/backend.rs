@@ -43,8 +43,8 @@ pub trait Backend: Send + Sync {
     fn suppresses(&self) -> bool {
         false
     }
-    /// A flow begins: told where headers may be suppressed.
-    fn flow_began(&self, _ulids: UlidPair, _flow: FlowId) {}
+    /// A flow begins, or a socket is connected: told where headers may be suppressed.
+    fn flow_began(&self, _ulids: UlidPair, _flow: FlowId, _connected: bool) {}
     /// The cells that may own a datagram which came on these locators without extension header.
     fn bare(&self, _locators: LocatorPair) -> Vec<Arc<Cell>> {
         Vec::new()
@@ -85,8 +85,8 @@ impl Backend for Handle {
     fn suppresses(&self) -> bool {
         self.suppresses()
     }
-    fn flow_began(&self, ulids: UlidPair, flow: FlowId) {
-        self.flow_began(ulids, flow);
+    fn flow_began(&self, ulids: UlidPair, flow: FlowId, connected: bool) {
+        self.flow_began(ulids, flow, connected);
     }
     fn bare(&self, locators: LocatorPair) -> Vec<Arc<Cell>> {
         self.bare(locators)

@@ -9,9 +9,7 @@ use super::guard;
 use super::state::{ForkLock, Mode, all, flag};
 use super::table::{self, Pinned};
 use super::{registry, sys};
-use crate::driver::cell::{Cell, ContextView};
 use crate::driver::host::UlidLoss;
-use crate::engine::Bare;
 use libc::{c_int, sock_filter, sock_fprog};
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::MutexGuard;
@@ -19,8 +17,6 @@ use std::sync::atomic::{AtomicUsize, Ordering::*};
 
 /// Most lost addresses remembered.
 const MAX_LOST: usize = 256;
-/// Most addresses of each end that a filter tests; a program has room for 4096 instructions.
-const MAX_ADDRESSES: usize = 200;
 
 static LOST: ForkLock<Vec<Ipv6Addr>> = ForkLock::new(Vec::new());
 static LOST_COUNT: AtomicUsize = AtomicUsize::new(0);
@@ -92,36 +88,7 @@ pub fn ulid_back(ulid: Ipv6Addr) {
     LOST_COUNT.store(lost.len(), Release);
 }
 
-/// Datagrams may come to a connected socket on these locators of a context (LS-S-22): it becomes a wildcard one, whose
-/// filter lets the peer's locators through, or its filter is renewed. Inside `guard::slow`, or on the engine thread.
-pub fn expect_bare(socket: &Pinned, view: &ContextView) {
-    match socket.mode() {
-        Mode::Connected => {
-            detach_for(socket, view);
-        }
-        Mode::Detached if socket.has(flag::OUR_FILTER) => {
-            let _stable = descriptors_are_stable();
-            let Some(fd) = table::descriptors(socket).next() else { return };
-            let (local, peer) = {
-                let inner = socket.inner();
-                (inner.local, inner.peer)
-            };
-            if let Some(peer) = peer.filter(|_| sys::cookie(fd) == socket.cookie.load(Relaxed)) {
-                attach(fd, &local, &peer, view);
-            }
-        }
-        _ => {}
-    }
-}
-
 fn detach(socket: &Pinned) -> bool {
-    match socket.cell().map(Cell::view) {
-        Some(view) => detach_for(socket, &view),
-        None => true,
-    }
-}
-
-fn detach_for(socket: &Pinned, view: &ContextView) -> bool {
     let _stable = descriptors_are_stable();
     let Some(fd) = table::descriptors(socket).next() else { return true };
     if !socket.is_open() || sys::cookie(fd) != socket.cookie.load(Relaxed) {
@@ -132,7 +99,7 @@ fn detach_for(socket: &Pinned, view: &ContextView) -> bool {
         (inner.local, inner.peer)
     };
     let Some(peer) = peer else { return true };
-    if !has_filter(fd) && attach(fd, &local, &peer, view) {
+    if !has_filter(fd) && attach(fd, &local, &peer) {
         socket.set(flag::OUR_FILTER, true);
     }
     socket.set_mode(Mode::Detached);
@@ -168,23 +135,14 @@ fn remove_filter(socket: &Pinned, fd: c_int) {
 /// Did a datagram on a detached socket come from somebody else than its peer?
 pub fn is_foreign(socket: &Pinned, from: &Option<SocketAddrV6>) -> bool {
     let peer = socket.inner().peer;
-    let (Some(from), Some(peer)) = (from, peer) else { return true };
-    let bare = || {
-        let view = socket.cell().map(Cell::view);
-        view.is_some_and(|v| peer_addresses(peer.ip(), &v).any(|a| a == *from.ip()))
-    };
-    from.port() != peer.port() || (from.ip() != peer.ip() && !bare())
-}
-
-/// Where datagrams of the peer may come from: its ULID, and without extension header its locators.
-fn peer_addresses(ulid: &Ipv6Addr, view: &ContextView) -> impl Iterator<Item = Ipv6Addr> {
-    let takes = view.takes_bare != Bare::No;
-    let locators = view.peer.iter().filter(move |l| takes && l.verified).map(|l| l.addr);
-    std::iter::once(*ulid).chain(locators.filter(move |a| a != ulid))
+    match (from, peer) {
+        (Some(from), Some(peer)) => (from.ip(), from.port()) != (peer.ip(), peer.port()),
+        _ => true,
+    }
 }
 
 /// Has the application attached a filter of its own?
-pub fn has_filter(fd: c_int) -> bool {
+fn has_filter(fd: c_int) -> bool {
     let mut len: libc::socklen_t = 0;
     let none = std::ptr::null_mut::<libc::c_void>();
     // SAFETY: with length 0 the kernel writes no more than the number of instructions.
@@ -196,14 +154,8 @@ pub fn has_filter(fd: c_int) -> bool {
     hidden || len != 0
 }
 
-fn attach(fd: c_int, local: &Ipv6Addr, peer: &SocketAddrV6, view: &ContextView) -> bool {
-    let from: Vec<_> = peer_addresses(peer.ip(), view).take(MAX_ADDRESSES).collect();
-    let mut to = vec![*local, Ipv6Addr::LOCALHOST];
-    if view.takes_bare != Bare::No {
-        to.extend(view.local.iter().map(|l| l.addr).filter(|a| a != local));
-    }
-    to.truncate(MAX_ADDRESSES);
-    let mut program = filter(&from, peer.port(), &to);
+fn attach(fd: c_int, local: &Ipv6Addr, peer: &SocketAddrV6) -> bool {
+    let mut program = filter(local, peer);
     let fprog = sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     // SAFETY: `fprog` points to `len` instructions and outlives the call.
     let r = unsafe {
@@ -219,32 +171,23 @@ fn attach(fd: c_int, local: &Ipv6Addr, peer: &SocketAddrV6, view: &ContextView) 
     r == 0
 }
 
-/// Classic BPF on a UDP socket, where offset 0 is the UDP header: the source is one of `from` with this port, the
-/// destination one of `to`.
-fn filter(from: &[Ipv6Addr], port: u16, to: &[Ipv6Addr]) -> Vec<sock_filter> {
+/// Classic BPF on a UDP socket, where offset 0 is the UDP header: source address and port are the peer's, the
+/// destination is `local` or `::1`.
+fn filter(local: &Ipv6Addr, peer: &SocketAddrV6) -> Vec<sock_filter> {
     const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-    const JUMP: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
-    /// Instructions of one address test, what follows it excepted.
+    /// Instructions of one address test, its return excepted.
     const ADDRESS: usize = 8;
     let back = |k| sock_filter { code: RETURN, jt: 0, jf: 0, k };
-    let mut program = Vec::with_capacity((from.len() + to.len()) * (ADDRESS + 1) + 6);
-    equals(&mut program, libc::BPF_H, 0, port.into(), 3);
-    // Over the refusal.
-    program.push(sock_filter { code: JUMP, jt: 0, jf: 0, k: 1 });
-    program.push(back(0));
-    let found = program.len() + from.len() * (ADDRESS + 1) + 1;
-    for addr in from {
-        let next = program.len() + ADDRESS + 1;
-        address_is(&mut program, 8, addr, next);
-        let over = found - program.len() - 1;
-        program.push(sock_filter { code: JUMP, jt: 0, jf: 0, k: over as u32 });
-    }
-    program.push(back(0));
-    for addr in to {
-        let next = program.len() + ADDRESS + 1;
-        address_is(&mut program, 24, addr, next);
-        program.push(back(u32::MAX));
-    }
+    // The last instruction refuses: behind source, port, and two destinations with a return each.
+    let refuse = ADDRESS + 2 + 2 * (ADDRESS + 1);
+    let mut program = Vec::with_capacity(refuse + 1);
+    address_is(&mut program, 8, peer.ip(), refuse);
+    equals(&mut program, libc::BPF_H, 0, peer.port().into(), refuse);
+    let second = program.len() + ADDRESS + 1;
+    address_is(&mut program, 24, local, second);
+    program.push(back(u32::MAX));
+    address_is(&mut program, 24, &Ipv6Addr::LOCALHOST, refuse);
+    program.push(back(u32::MAX));
     program.push(back(0));
     program
 }

@@ -108,14 +108,6 @@ impl SocketHost for Sockets {
         !sockets.is_empty() && sockets.iter().all(|s| takes_bare(s, &ports))
     }
 
-    fn expect_bare(&self, ulids: UlidPair) {
-        for socket in users(ulids) {
-            if let Some(view) = socket.cell().map(|cell| cell.view()) {
-                detach::expect_bare(&socket, &view);
-            }
-        }
-    }
-
     fn local_ulid_lost(&self, ulid: Ipv6Addr) -> UlidLoss {
         detach::ulid_lost(ulid)
     }
@@ -156,20 +148,12 @@ impl Ports {
     }
 }
 
-/// Would a socket get datagrams that come to any address of the host, or could it be made to?
+/// Would a socket get datagrams from any address to any address of the host? A connected one does not, nor does it after
+/// connect(AF_UNSPEC), where the kernel goes on to compare sources with the old peer.
 fn takes_bare(socket: &Pinned, ports: &Ports) -> bool {
-    let port = socket.local_port.load(Relaxed) as u16;
-    let wildcard = match socket.mode() {
-        Mode::Plain => false,
-        Mode::Unconnected => socket.inner().local.is_unspecified(),
-        Mode::Detached => true,
-        Mode::Connected => {
-            let _stable = detach::descriptors_are_stable();
-            let free = |fd| !detach::has_filter(fd);
-            !socket.has(flag::APP_BOUND) && table::descriptors(socket).next().is_some_and(free)
-        }
-    };
-    wildcard && ports.is_alone(port)
+    socket.mode() == Mode::Unconnected
+        && socket.inner().local.is_unspecified()
+        && ports.is_alone(socket.local_port.load(Relaxed) as u16)
 }
 
 /// Who sent the datagram that is first in the queue? Takes nothing off it.

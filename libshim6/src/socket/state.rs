@@ -55,8 +55,6 @@ pub mod flag {
     pub const CORK: u32 = 1 << 12;
     /// Data is gathered for a datagram that goes by other locators ([`super::Inner::gathered`]).
     pub const GATHERED: u32 = 1 << 13;
-    /// Something came from the peer of a connected socket.
-    pub const HEARD: u32 = 1 << 20;
     /// Our packet filter is attached (detached sockets).
     pub const OUR_FILTER: u32 = 1 << 9;
 }

@@ -33,16 +33,18 @@ pub(super) fn owner(socket: &Pinned, from: &SocketAddrV6, to: Ipv6Addr) -> Optio
     Some(ulids)
 }
 
-/// May the context own a datagram from that port of the peer: must it be a flow that was heard on the ULIDs?
+/// May the context own a datagram from that port of the peer: was the flow heard on the ULIDs, or have these been left and
+/// the peer sends no headers?
 fn knows(socket: &Pinned, cell: &Arc<Cell>, port: u16) -> bool {
     let ulids = cell.ulids();
+    let heard = || {
+        let mut inner = socket.inner();
+        let known = inner.peers.get(&SocketAddrV6::new(ulids.peer, port, 0, 0));
+        known.is_some_and(|p| p.local == ulids.local && p.heard)
+    };
     match cell.view().takes_bare {
         Bare::No => false,
-        Bare::All => true,
-        Bare::KnownFlows => {
-            let mut inner = socket.inner();
-            let known = inner.peers.get(&SocketAddrV6::new(ulids.peer, port, 0, 0));
-            known.is_some_and(|p| p.local == ulids.local && p.heard)
-        }
+        Bare::KnownFlows => heard(),
+        Bare::All => heard() || cell.forward().is_some(),
     }
 }

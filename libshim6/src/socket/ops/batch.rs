@@ -75,6 +75,10 @@ unsafe fn run(socket: &Pinned, fd: c_int, msgs: &mut [mmsghdr], flags: c_int) ->
             // SAFETY: as above.
             Ok(unsafe { train(socket, fd, msgs, flags, (&cell, forward, to)) })
         }
+        Way::Lost => {
+            msgs[0].msg_len = first.map_or(0, |out| out.octets()) as c_uint;
+            Ok(1)
+        }
         first_way => {
             // SAFETY: as above.
             unsafe { batch(socket, fd, msgs, flags, first_way) }
@@ -153,7 +157,7 @@ unsafe fn batch(
     for m in &msgs[1..] {
         // SAFETY: the application's arguments.
         match unsafe { describe(&m.msg_hdr, flags) }.map_or(Way::Plain, |out| way(socket, fd, &out)) {
-            Way::Rewritten(..) => break,
+            Way::Rewritten(..) | Way::Lost => break,
             other => ways.push(other),
         }
     }

@@ -173,11 +173,7 @@ fn connected(socket: &Pinned, fd: c_int, to: SocketAddrV6) {
     socket.set_cell(cell);
     hide_nothing(socket, fd);
     socket.set_mode(if served { Mode::Connected } else { Mode::Plain });
-    socket.set(flag::HEARD, false);
     super::flow_began(socket, UlidPair { local, peer: *to.ip() }, &to);
-    if let Some(cell) = socket.cell().filter(|c| c.is_bare_due()) {
-        detach::expect_bare(socket, &cell.view());
-    }
 }
 
 /// Switch off the destination addresses that we asked for; a connected socket's are known.

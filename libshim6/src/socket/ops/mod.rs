@@ -169,7 +169,7 @@ fn flow_began(socket: &Pinned, ulids: UlidPair, peer: &SocketAddrV6) {
     if let Some(engine) = engine().filter(|e| e.backend.suppresses())
         && let Some(flow) = flow_of(socket, Some(*peer))
     {
-        engine.backend.flow_began(ulids, flow);
+        engine.backend.flow_began(ulids, flow, socket.mode() == Mode::Connected);
     }
 }
 

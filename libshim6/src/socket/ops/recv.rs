@@ -29,9 +29,6 @@ fn received(socket: &Pinned, r: isize, flags: c_int) -> Option<isize> {
             && let Some(cell) = own_cell(socket)
         {
             note_received(socket, cell, r as usize, None);
-            if !socket.has(flag::HEARD) {
-                socket.set(flag::HEARD, true);
-            }
         }
     } else if is_path_error(guard::errno()) && hides_path_errors(socket) {
         return None;
@@ -256,20 +253,12 @@ fn came_from(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flags: c_in
     }
     let count = flags & libc::MSG_PEEK == 0 && !socket.has(flag::DONT_SHIM);
     if socket.mode() != Mode::Unconnected {
-        let (local, peer) = slow(|| {
-            let inner = socket.inner();
-            (inner.local, inner.peer)
-        })?;
+        let local = slow(|| socket.inner().local)?;
         if count && let Some(cell) = own_cell(socket) {
             note_received(socket, cell, octets, Some(from));
-            if !socket.has(flag::HEARD) {
-                socket.set(flag::HEARD, true);
-            }
         }
-        return Some(Shown {
-            from: peer.filter(|p| p.ip() != from.ip()),
-            to: Some(local).filter(|to| came.to.is_some_and(|t| t != *to)),
-        });
+        let to = (came.to == Some(Ipv6Addr::LOCALHOST)).then_some(local);
+        return Some(Shown { from: None, to });
     }
     slow(|| {
         let mut from = from;

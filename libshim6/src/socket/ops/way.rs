@@ -44,6 +44,8 @@ pub(super) enum Way<'a> {
     Named(CellRef<'a>, SocketAddrV6, Ipv6Addr),
     /// By other locators.
     Rewritten(CellRef<'a>, Forward, SocketAddrV6),
+    /// Nowhere: it counts as lost on the way.
+    Lost,
     /// By other locators, but by the kernel's socket and without extension header: the destination on the wire.
     Bare(CellRef<'a>, Forward, SocketAddrV6),
 }
@@ -131,7 +133,8 @@ pub(super) fn to_own_peer<'a>(socket: &'a Pinned, cell: &'a Cell) -> Option<Way<
     };
     let forward = cell.forward().filter(|_| !socket.has(flag::DONT_SHIM));
     Some(match forward {
-        Some(forward) => rehomed(socket, cell, forward, peer, socket.has(flag::HEARD)),
+        _ if cell.is_held() => Way::Lost,
+        Some(forward) => rehomed(socket, cell, forward, peer, false),
         None if socket.mode() == Mode::Detached => Way::Named(cell, peer, local),
         None => Way::Healthy(cell, None),
     })
@@ -161,6 +164,9 @@ pub(super) fn to_named_peer<'a>(socket: &'a Pinned, fd: c_int, out: &Out<'_>) ->
     }
     let asked = source(out.control);
     let (cell, local, heard) = resolve(socket, fd, &to, asked)?;
+    if cell.is_held() {
+        return Some(Way::Lost);
+    }
     let cell = serving(socket, cell, &to);
     if let Some(forward) = cell.forward() {
         return Some(rehomed(socket, CellRef::Peer(cell), forward, to, heard));
