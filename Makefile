@@ -3,11 +3,13 @@
 CARGO ?= cargo
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help setup build demo test test-transparency lint fmt conformance clean
+.PHONY: help setup build demo test bench bench-failover test-transparency lint fmt conformance clean
 
 help:
 	@echo "make demo         unmodified programs lose a path, with and without the shim (DEMO_ARGS=--help for more)"
-	@echo "make test         everything that is checked: format, lints, all tests, conformance"
+	@echo "make test         everything that is checked: format, lints, all tests, conformance, programs of others"
+	@echo "make bench        speed, alone and under the shim, before and after a switch (BENCH_ARGS=--quick; about 5 minutes)"
+	@echo "make bench-failover  how long flows are silent when their path fails, next to kernel MPTCP (BENCH_ARGS=--quick; about 5 minutes)"
 	@echo "make test-transparency  other people's programs, alone and under the shim (installs some servers: scripts/setup)"
 	@echo "make build        the tool and the preload library, in target/release"
 	@echo "make setup        install the packages that demo and tests need and that are missing (Debian, Ubuntu)"
@@ -43,12 +45,21 @@ test: setup
 	python3 scripts/test_conformance.py
 	scripts/conformance --check
 	scripts/implementation-report --check
+	$(CARGO) run --locked --quiet -p shim6-lab --bin shim6-transparency -- --subset
 	$(CARGO) test --locked --workspace --no-fail-fast | tee target/test.log
 	@awk '/^test result:/ { passed += $$4; failed += $$6; ignored += $$8 } \
 	  END { printf "test result: all %d tests passed; %d failed; %d ignored\n", passed, failed, ignored; exit failed || !passed }' \
 	  target/test.log
 
-# All of it; nginx, sshd, Node and Java are installed for this alone.
+# These fail if something broke, not if a goal was missed. docs/bench/README.md tells how to read them.
+bench: setup build
+	@scripts/setup bench
+	$(CARGO) run --locked --release --quiet -p shim6-lab --bin shim6-bench -- --readme README.md $(BENCH_ARGS)
+
+bench-failover: setup build
+	$(CARGO) run --locked --release --quiet -p shim6-lab --bin shim6-bench-failover -- --readme README.md $(BENCH_ARGS)
+
+# All of it; a subset is part of `make test`. nginx, sshd, Node and Java are installed for this alone.
 test-transparency:
 	@scripts/setup transparency
 	$(CARGO) build --locked --workspace

@@ -37,25 +37,6 @@ static void pair(int *a, int *b)
     CHECK(connect(*b, SA(to), sizeof to) == 0);
 }
 
-/* A wildcard server, and a client connected to it from where the kernel likes. */
-static void server_and_client(int *s, int *c)
-{
-    int port;
-    *s = bound("::", &port);
-    *c = to_peer(B, port);
-}
-
-static void echo(int s, int c)
-{
-    char buf[16];
-    struct sockaddr_in6 from;
-    socklen_t len = sizeof from;
-    CHECK(send(c, "ping", 4, 0) == 4);
-    CHECK(recvfrom(s, buf, sizeof buf, 0, SA(from), &len) == 4 && memcmp(buf, "ping", 4) == 0);
-    CHECK(sendto(s, "pong", 4, 0, SA(from), len) == 4);
-    CHECK(recv(c, buf, sizeof buf, 0) == 4 && memcmp(buf, "pong", 4) == 0);
-}
-
 static void send_descriptor(int over, int fd)
 {
     union {

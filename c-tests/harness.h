@@ -76,7 +76,9 @@ static inline void own_network(void)
                  "PATH=$PATH:/usr/sbin:/sbin;"
                  "ip link set lo up;"
                  "ip link add d0 type veth peer name d1; ip link set d0 up; ip link set d1 up;"
-                 "ip addr add " A "/64 dev d0 nodad; ip addr add " B "/64 dev d0 nodad'") == 0);
+                 "ip addr add " A "/64 dev d0 nodad; ip addr add " B "/64 dev d0 nodad;"
+                 /* The kernel makes them its own a little later. */
+                 "for a in " A " " B "; do until ip -6 route get $a | grep -q ^local; do sleep 0.01; done; done'") == 0);
 }
 
 static inline struct sockaddr_in6 address(const char *text, int port)
@@ -118,6 +120,35 @@ static inline int to_peer(const char *text, int port)
     struct sockaddr_in6 a = address(text, port);
     CHECK(connect(fd, SA(a), sizeof a) == 0);
     return fd;
+}
+
+/* Server and client hear each other. */
+static inline void echo(int server, int client)
+{
+    char buf[16];
+    struct sockaddr_in6 from;
+    socklen_t len = sizeof from;
+    CHECK(send(client, "ping", 4, 0) == 4);
+    CHECK(recvfrom(server, buf, sizeof buf, 0, SA(from), &len) == 4);
+    CHECK(sendto(server, "pong", 4, 0, SA(from), len) == 4);
+    CHECK(recv(client, buf, sizeof buf, 0) == 4);
+}
+
+/* A server at the wildcard address and a client that is connected to it. */
+static inline void server_and_client(int *server, int *client)
+{
+    int port;
+    *server = bound("::", &port);
+    *client = to_peer(B, port);
+    echo(*server, *client);
+}
+
+/* The child exits with 0. */
+static inline void ended_well(pid_t pid)
+{
+    int status = -1;
+    CHECK(pid > 0 && waitpid(pid, &status, 0) == pid);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
 static inline void same_address(const struct sockaddr_in6 *a, const char *text, int port)

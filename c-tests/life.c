@@ -4,17 +4,6 @@
 #include <signal.h>
 #include <sys/uio.h>
 
-static void echo(int server, int client)
-{
-    char buf[8];
-    struct sockaddr_in6 from;
-    socklen_t len = sizeof from;
-    CHECK(send(client, "ping", 4, 0) == 4);
-    CHECK(recvfrom(server, buf, sizeof buf, 0, SA(from), &len) == 4);
-    CHECK(sendto(server, "pong", 4, 0, SA(from), len) == 4);
-    CHECK(recv(client, buf, sizeof buf, 0) == 4);
-}
-
 /* All ways to duplicate work alike, and the last descriptor counts. */
 static void duplicates(void)
 {

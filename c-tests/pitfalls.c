@@ -12,25 +12,6 @@
 #include <sys/uio.h>
 #include <sys/un.h>
 
-static void echo(int s, int c)
-{
-    char buf[16];
-    struct sockaddr_in6 from;
-    socklen_t len = sizeof from;
-    CHECK(send(c, "ping", 4, 0) == 4);
-    CHECK(recvfrom(s, buf, sizeof buf, 0, SA(from), &len) == 4);
-    CHECK(sendto(s, "pong", 4, 0, SA(from), len) == 4);
-    CHECK(recv(c, buf, sizeof buf, 0) == 4);
-}
-
-static void sockets(int *s, int *c)
-{
-    int port;
-    *s = bound("::", &port);
-    *c = to_peer(B, port);
-    echo(*s, *c);
-}
-
 /* Under the preload library: is it still a shim socket? */
 static void tracked(int fd)
 {
@@ -42,16 +23,10 @@ static void tracked(int fd)
         FAILS(getsockopt(fd, 0x5533, 2, &v, &len), ENOPROTOOPT);
 }
 
-static void ended_well(pid_t pid)
-{
-    int status = -1;
-    CHECK(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0);
-}
-
 static void pitfall_01_vfork_shares_our_tables(void)
 {
     int s, c;
-    sockets(&s, &c);
+    server_and_client(&s, &c);
     for (int i = 0; i < 5; i++) {
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
@@ -79,7 +54,7 @@ static void pitfall_02_calls_inside_libc_reach_no_hook(void)
 {
     int s, c;
     char buf[100];
-    sockets(&s, &c);
+    server_and_client(&s, &c);
     /* fclose, freopen, popen, getaddrinfo and getifaddrs open and close behind our back. */
     FILE *f = fdopen(c, "w");
     CHECK(f != NULL && fprintf(f, "text") == 4 && fclose(f) == 0);
@@ -97,7 +72,7 @@ static void pitfall_02_calls_inside_libc_reach_no_hook(void)
     CHECK(readv(p[0], &(struct iovec){ .iov_base = buf, .iov_len = 8 }, 1) == 4);
     FAILS(recv(p[0], buf, 1, 0), ENOTSOCK);
     /* A raw close, and the number becomes a file, then a pipe. */
-    sockets(&s, &c);
+    server_and_client(&s, &c);
     CHECK(syscall(SYS_close, c) == 0);
     int file = open("/proc/self/cmdline", O_RDONLY);
     CHECK(file == c && read(file, buf, 4) > 0);
@@ -110,7 +85,7 @@ static void pitfall_02_calls_inside_libc_reach_no_hook(void)
 static void pitfall_03_all_duplicates_are_one(void)
 {
     int s, c;
-    sockets(&s, &c);
+    server_and_client(&s, &c);
     int d[] = { dup(c), dup2(c, 70), dup3(c, 71, O_CLOEXEC), fcntl(c, F_DUPFD, 72), fcntl(c, F_DUPFD_CLOEXEC, 73) };
     struct sockaddr_in6 unspec = { .sin6_family = AF_UNSPEC };
     close(c);
@@ -128,7 +103,7 @@ static void *many(void *unused)
     (void)unused;
     for (int i = 0; i < 50; i++) {
         int s, c;
-        sockets(&s, &c);
+        server_and_client(&s, &c);
         close(s);
         close(c);
     }
@@ -181,7 +156,7 @@ static void pitfall_06_hooks_work_before_constructors_and_on_inherited(void)
     int s, c;
     char command[100], buf[8];
     echo(early_server, early_client);
-    sockets(&s, &c);
+    server_and_client(&s, &c);
     snprintf(command, sizeof command, "exec 3>&%d; printf a >&3; printf b >&%d", c, c);
     CHECK(system(command) == 0);
     CHECK(recv(s, buf, 8, 0) == 1 && recv(s, buf, 8, 0) == 1);
@@ -202,7 +177,7 @@ static void at_thread_end(void *value)
 {
     int s, c;
     (void)value;
-    sockets(&s, &c);
+    server_and_client(&s, &c);
     close(s);
     close(c);
 }
@@ -228,7 +203,7 @@ static void *busy(void *unused)
     (void)unused;
     while (!stop) {
         int s, c;
-        sockets(&s, &c);
+        server_and_client(&s, &c);
         dup2(c, s);
         close(s);
         close(c);
@@ -246,7 +221,7 @@ static void pitfall_08_no_lock_is_held_over_fork(void)
         if (pid == 0) {
             int s, c;
             alarm(5);
-            sockets(&s, &c);
+            server_and_client(&s, &c);
             close(s);
             close(c);
             _exit(0);
@@ -262,7 +237,7 @@ static void pitfall_09_syscall_is_left_alone(void)
 {
     int s, c;
     char buf[8];
-    sockets(&s, &c);
+    server_and_client(&s, &c);
     CHECK(syscall(SYS_getpid) == getpid());
     FAILS(syscall(12345), ENOSYS);
     CHECK(syscall(SYS_sendto, c, "raw", 3, 0, NULL, 0) == 3);
@@ -286,7 +261,7 @@ static void pitfall_10_fortified_and_aliased_names(void)
     char buf[16];
     struct sockaddr_in6 from, self;
     socklen_t len = sizeof from;
-    sockets(&s, &c);
+    server_and_client(&s, &c);
     CHECK(getsockname(c, SA(self), &len) == 0);
     CHECK(__write(c, "one", 3) == 3 && __recvfrom_chk(s, buf, 16, 16, 0, SA(from), &len) == 3);
     CHECK(memcmp(&from, &self, sizeof from) == 0);
@@ -306,7 +281,7 @@ static void pitfall_11_set_user_id_programs_run_alone(void)
     int s, c;
     char buf[16];
     struct stat st;
-    sockets(&s, &c);
+    server_and_client(&s, &c);
     /* Any set-user-ID program will do; ld.so drops the preload, the descriptors stay. */
     CHECK(chmod("/proc/self/exe", 0755) == 0 || errno != 0);
     CHECK(stat("/proc/self/exe", &st) == 0);
@@ -346,7 +321,7 @@ static void pitfall_12_the_environment_is_left_alone(void)
     if (before != NULL)
         snprintf(copy, sizeof copy, "%s", before);
     int s, c;
-    sockets(&s, &c);
+    server_and_client(&s, &c);
     const char *after = getenv("LD_PRELOAD");
     CHECK(strcmp(after == NULL ? "" : after, copy) == 0);
     /* A program without it in its environment gets plain sockets. */
@@ -371,7 +346,7 @@ static void pitfall_13_our_descriptors_are_out_of_the_way(void)
     char inherited_by_us[5000];
     for (int fd = 0; fd < 5000; fd++)
         inherited_by_us[fd] = fcntl(fd, F_GETFD) >= 0;
-    sockets(&s, &c);
+    server_and_client(&s, &c);
     DIR *d = opendir("/proc/self/fd");
     for (struct dirent *e; (e = readdir(d)) != NULL;) {
         int fd = atoi(e->d_name);
@@ -385,7 +360,7 @@ static void pitfall_13_our_descriptors_are_out_of_the_way(void)
     for (int i = 0; i < 3; i++) {
         for (int fd = 3; fd < 5000; fd++)
             close(fd);
-        sockets(&s, &c);
+        server_and_client(&s, &c);
         CHECK(s == 3 && c == 4);
     }
     /* The engine's own cannot be replaced either. */
@@ -394,7 +369,7 @@ static void pitfall_13_our_descriptors_are_out_of_the_way(void)
             CHECK(errno == EBADF && preloaded());
     echo(s, c);
     closefrom(3);
-    sockets(&s, &c);
+    server_and_client(&s, &c);
     CHECK(s == 3 && c == 4);
 }
 
@@ -402,7 +377,7 @@ static void pitfall_14_raw_calls_escape_without_harm(void)
 {
     int s, c;
     char buf[8];
-    sockets(&s, &c);
+    server_and_client(&s, &c);
     int d = (int)syscall(SYS_dup, c);
     CHECK(d > 0 && send(d, "x", 1, 0) == 1 && recv(s, buf, 8, 0) == 1);
     CHECK(syscall(SYS_close, c) == 0);
@@ -423,7 +398,7 @@ static void pitfall_15_one_instance_and_descriptors_in_messages(void)
     /* The library once more, by dlopen, and a copy of it under another name. */
     const char *library = getenv("SHIM6_TEST_LIBRARY");
     int s, c, sv[2];
-    sockets(&s, &c);
+    server_and_client(&s, &c);
     CHECK(library != NULL);
     char path[] = "/tmp/shim6-copy-XXXXXX", command[600];
     int copy = mkstemp(path);

@@ -13,32 +13,6 @@
 
 extern char **environ;
 
-static void echo(int s, int c)
-{
-    char buf[16];
-    struct sockaddr_in6 from;
-    socklen_t len = sizeof from;
-    CHECK(send(c, "ping", 4, 0) == 4);
-    CHECK(recvfrom(s, buf, sizeof buf, 0, SA(from), &len) == 4);
-    CHECK(sendto(s, "pong", 4, 0, SA(from), len) == 4);
-    CHECK(recv(c, buf, sizeof buf, 0) == 4);
-}
-
-static void sockets(int *s, int *c)
-{
-    int port;
-    *s = bound("::", &port);
-    *c = to_peer(B, port);
-    echo(*s, *c);
-}
-
-static void ended_well(pid_t pid)
-{
-    int status = -1;
-    CHECK(pid > 0 && waitpid(pid, &status, 0) == pid);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-}
-
 static volatile int stop;
 static int shared_port;
 
@@ -108,7 +82,7 @@ static void parent_exits_first(void)
 {
     int s, c, p[2];
     char b;
-    sockets(&s, &c);
+    server_and_client(&s, &c);
     CHECK(pipe(p) == 0);
     pid_t pid = fork();
     if (pid == 0) {
@@ -117,7 +91,7 @@ static void parent_exits_first(void)
             usleep(100000);
             echo(s, c);
             int s2, c2;
-            sockets(&s2, &c2);
+            server_and_client(&s2, &c2);
             CHECK(write(p[1], "x", 1) == 1);
             _exit(0);
         }
@@ -133,7 +107,7 @@ static void parent_exits_first(void)
 static void raw_fork(void)
 {
     int s, c;
-    sockets(&s, &c);
+    server_and_client(&s, &c);
     pid_t pid = (pid_t)syscall(SYS_fork);
     if (pid == 0) {
         char b[4];
@@ -160,7 +134,7 @@ static void spawned(void)
 {
     int s, c;
     char number[12], path[40], buf[8];
-    sockets(&s, &c);
+    server_and_client(&s, &c);
     posix_spawn_file_actions_t actions;
     CHECK(posix_spawn_file_actions_init(&actions) == 0);
     CHECK(posix_spawn_file_actions_adddup2(&actions, c, 1) == 0);
@@ -196,7 +170,7 @@ static void daemon_closes_everything(void)
         char b;
         CHECK(pipe(p) == 0);
         CHECK(dup2(p[1], 900) == 900);
-        sockets(&s, &c);
+        server_and_client(&s, &c);
         pid_t pid = fork();
         if (pid == 0) {
             setsid();
@@ -223,14 +197,14 @@ static void daemon_closes_everything(void)
             }
             CHECK(open("/dev/null", O_RDWR) == 0);
             CHECK(dup(0) == 1 && dup(0) == 2);
-            sockets(&s, &c);
+            server_and_client(&s, &c);
             CHECK(s == 3 && c == 4);
             /* And all of them once more, with an engine that runs. */
             if (way == 3)
                 syscall(SYS_close_range, 3, 899, 0);
             else
                 close_range(3, 899, 0);
-            sockets(&s, &c);
+            server_and_client(&s, &c);
             CHECK(s == 3 && c == 4);
             CHECK(write(900, "x", 1) == 1);
             _exit(0);
@@ -268,7 +242,7 @@ static void descriptor_limit(void)
     struct rlimit r = { 32, 32 };
     int s, c, n = 0;
     CHECK(setrlimit(RLIMIT_NOFILE, &r) == 0);
-    sockets(&s, &c);
+    server_and_client(&s, &c);
     int base = c;
     while (dup(s) >= 0)
         n++;
@@ -299,12 +273,12 @@ static void changed_root(void)
     int s, c;
     char directory[] = "/tmp/shim6-root-XXXXXX";
     CHECK(mkdtemp(directory) != NULL);
-    sockets(&s, &c);
+    server_and_client(&s, &c);
     pid_t pid = fork();
     if (pid == 0) {
         CHECK(chroot(directory) == 0 && chdir("/") == 0);
         echo(s, c);
-        sockets(&s, &c);
+        server_and_client(&s, &c);
         _exit(0);
     }
     ended_well(pid);
@@ -313,7 +287,7 @@ static void changed_root(void)
         CHECK(chroot(directory) == 0 && chdir("/") == 0);
         CHECK(setgid(65534) == 0 || geteuid() != 0 || errno == EINVAL);
         CHECK(setuid(65534) == 0 || errno == EINVAL);
-        sockets(&s, &c);
+        server_and_client(&s, &c);
         _exit(0);
     }
     ended_well(pid);
@@ -328,9 +302,9 @@ static void privileges_given_up(void)
         if (pid == 0) {
             int s, c;
             if (!before)
-                sockets(&s, &c);
+                server_and_client(&s, &c);
             CHECK(setuid(65534) == 0 || errno == EINVAL);
-            sockets(&s, &c);
+            server_and_client(&s, &c);
             echo(s, c);
             _exit(0);
         }
@@ -366,7 +340,7 @@ static void seccomp_refuses_the_engine(void)
         if (pid == 0) {
             int s, c;
             forbid(forbidden[i].call, forbidden[i].argument, SECCOMP_RET_ERRNO | EPERM);
-            sockets(&s, &c);
+            server_and_client(&s, &c);
             echo(s, c);
             _exit(0);
         }
@@ -378,12 +352,12 @@ static void seccomp_refuses_the_engine(void)
 static void strict_sandbox(void)
 {
     int s, c;
-    sockets(&s, &c);
+    server_and_client(&s, &c);
     int t = to_peer(B, 9);
     (void)t;
     pid_t pid = fork();
     if (pid == 0) {
-        sockets(&s, &c);
+        server_and_client(&s, &c);
         CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
         CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) == 0);
         char b[4];
@@ -419,7 +393,7 @@ static void signals_of_the_program(void)
     sigemptyset(&set);
     sigaddset(&set, SIGUSR1);
     sigaddset(&set, SIGCHLD);
-    sockets(&s, &c);
+    server_and_client(&s, &c);
     CHECK(pthread_sigmask(SIG_BLOCK, &set, NULL) == 0);
     for (int i = 0; i < 20; i++) {
         pthread_t t;
@@ -496,7 +470,7 @@ static void first_use_in_both(void)
     int s, c;
     CHECK(count_tasks() == 1);
     pid_t pid = fork();
-    sockets(&s, &c);
+    server_and_client(&s, &c);
     if (pid == 0)
         _exit(0);
     ended_well(pid);

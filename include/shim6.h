@@ -10,8 +10,16 @@
 #define SHIM6_H
 
 #include <netinet/in.h>
+#include <poll.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+/* <sys/socket.h> and <time.h> define them where the program asks for that (_GNU_SOURCE). */
+struct mmsghdr;
+struct timespec;
 
 /*
  Level of the options with the structures of the draft.
@@ -278,7 +286,224 @@ struct shim_feedback {
     uint16_t fb_reserved;
 };
 
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/*
+ `socket(2)`. The descriptor is the kernel's own: `poll`, `select` and `epoll` take it as any other.
+ */
+int shim6_socket(int domain, int ty, int protocol);
+
+/*
+ `socketpair(2)`.
+ */
+int shim6_socketpair(int domain, int ty, int protocol, int *sv);
+
+/*
+ `bind(2)`: the address is a ULID.
+ */
+int shim6_bind(int fd, const struct sockaddr *addr, socklen_t len);
+
+/*
+ `connect(2)`: the address is a ULID of the peer.
+ */
+int shim6_connect(int fd, const struct sockaddr *addr, socklen_t len);
+
+/*
+ `shutdown(2)`.
+ */
+int shim6_shutdown(int fd, int how);
+
+/*
+ `close(2)`. What came from `shim6_socket` is closed by this, or the shim takes the next descriptor of that number for
+ it.
+ */
+int shim6_close(int fd);
+
+/*
+ `getsockname(2)`: the local ULID, whatever locators are in use.
+ */
+int shim6_getsockname(int fd, struct sockaddr *addr, socklen_t *len);
+
+/*
+ `getpeername(2)`: the peer's ULID, whatever locators are in use.
+ */
+int shim6_getpeername(int fd, struct sockaddr *addr, socklen_t *len);
+
+/*
+ `getsockopt(2)`, with SOL_SHIM.
+ */
+int shim6_getsockopt(int fd, int level, int name, void *value, socklen_t *len);
+
+/*
+ `setsockopt(2)`, with SOL_SHIM.
+ */
+int shim6_setsockopt(int fd, int level, int name, const void *value, socklen_t len);
+
+/*
+ `send(2)`.
+ */
+ssize_t shim6_send(int fd, const void *buf, size_t len, int flags);
+
+/*
+ `sendto(2)`.
+ */
+ssize_t shim6_sendto(int fd,
+                     const void *buf,
+                     size_t len,
+                     int flags,
+                     const struct sockaddr *addr,
+                     socklen_t alen);
+
+/*
+ `sendmsg(2)`, with SHIM_LOC_LOCAL_SEND, SHIM_LOC_PEER_SEND and SHIM_FEEDBACK.
+ */
+ssize_t shim6_sendmsg(int fd, const struct msghdr *msg, int flags);
+
+/*
+ `sendmmsg(2)`.
+ */
+int shim6_sendmmsg(int fd, struct mmsghdr *msgs, unsigned int n, int flags);
+
+/*
+ `write(2)`.
+ */
+ssize_t shim6_write(int fd, const void *buf, size_t len);
+
+/*
+ `writev(2)`.
+ */
+ssize_t shim6_writev(int fd, const struct iovec *iov, int n);
+
+/*
+ `recv(2)`.
+ */
+ssize_t shim6_recv(int fd, void *buf, size_t len, int flags);
+
+/*
+ `recvfrom(2)`: the address is the peer's ULID.
+ */
+ssize_t shim6_recvfrom(int fd,
+                       void *buf,
+                       size_t len,
+                       int flags,
+                       struct sockaddr *addr,
+                       socklen_t *alen);
+
+/*
+ `recvmsg(2)`, with SHIM_LOC_LOCAL_RECV and SHIM_LOC_PEER_RECV.
+ */
+ssize_t shim6_recvmsg(int fd, struct msghdr *msg, int flags);
+
+/*
+ `recvmmsg(2)`.
+ */
+int shim6_recvmmsg(int fd,
+                   struct mmsghdr *msgs,
+                   unsigned int n,
+                   int flags,
+                   struct timespec *timeout);
+
+/*
+ `read(2)`.
+ */
+ssize_t shim6_read(int fd, void *buf, size_t len);
+
+/*
+ `readv(2)`.
+ */
+ssize_t shim6_readv(int fd, const struct iovec *iov, int n);
+
+/*
+ `dup(2)`: the copy shares options and context.
+ */
+int shim6_dup(int fd);
+
+/*
+ `dup2(2)`.
+ */
+int shim6_dup2(int old, int new_fd);
+
+/*
+ `dup3(2)`.
+ */
+int shim6_dup3(int old, int new_fd, int flags);
+
+/*
+ `poll(2)`, for completeness: it is the plain function, as are `select` and `epoll_wait`.
+ */
+int shim6_poll(struct pollfd *fds, nfds_t n, int timeout);
+
+/*
+ The version of the library, "MAJOR.MINOR.PATCH".
+ */
+const char *shim6_version(void);
+
+/*
+ A text for an `errno`: as `strerror(3)`, which does not know EINVALIDLOCATOR and its like (API-ERR-10). Not to be
+ changed or freed.
+ */
+const char *shim6_strerror(int error);
+
+/*
+ Settings for the engine of this process, before its first socket that may use it: "key=value", several separated by
+ ";", with the keys of the configuration file. They are added to the variable SHIM6_SET of the environment. -1 with
+ EINVAL for what is no setting, EBUSY where the engine has been started already. Not to be called while another thread
+ uses the environment.
+ */
+int shim6_configure(const char *settings);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
 #endif  /* SHIM6_H */
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+/*
+ `fcntl(2)`.
+ */
+int shim6_fcntl(int fd, int cmd, ...);
+#ifdef __cplusplus
+}
+#endif
+
+/*
+ * A program that defines SHIM6_POSIX_NAMES before it includes this file, after all others, calls the functions above
+ * by their POSIX names.
+ */
+#ifdef SHIM6_POSIX_NAMES
+#define socket shim6_socket
+#define socketpair shim6_socketpair
+#define bind shim6_bind
+#define connect shim6_connect
+#define shutdown shim6_shutdown
+#define close shim6_close
+#define getsockname shim6_getsockname
+#define getpeername shim6_getpeername
+#define getsockopt shim6_getsockopt
+#define setsockopt shim6_setsockopt
+#define send shim6_send
+#define sendto shim6_sendto
+#define sendmsg shim6_sendmsg
+#define sendmmsg shim6_sendmmsg
+#define write shim6_write
+#define writev shim6_writev
+#define recv shim6_recv
+#define recvfrom shim6_recvfrom
+#define recvmsg shim6_recvmsg
+#define recvmmsg shim6_recvmmsg
+#define read shim6_read
+#define readv shim6_readv
+#define dup shim6_dup
+#define dup2 shim6_dup2
+#define dup3 shim6_dup3
+#define fcntl shim6_fcntl
+#define poll shim6_poll
+#endif
 
 /* What the short names stand for. */
 #ifdef SHIM6_API_RFC6316

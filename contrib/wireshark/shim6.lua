@@ -36,6 +36,7 @@ local OPTIONS = {
     [4] = "CGA Parameter Data Structure", [5] = "CGA Signature", [6] = "ULID Pair",
     [7] = "Forked Instance Identifier", [10] = "Keepalive Timeout",
     [16384] = "Capabilities (libshim6)", [16385] = "Flow (libshim6)",
+    [16386] = "Keepalive Timeout in milliseconds (libshim6)",
 }
 local METHODS = { [0] = "Reserved", [1] = "HBA", [2] = "CGA", [255] = "Reserved" }
 local STATES = { [0] = "Operational", [1] = "Exploring", [2] = "InboundOk", [3] = "invalid" }
@@ -58,9 +59,9 @@ local function set(...)
 end
 local LISTED = {
     [1] = set(6, 7, 16385), [2] = set(1),
-    [3] = set(1, 2, 3, 4, 5, 6, 7, 10, 16384, 16385), [4] = set(2, 3, 4, 5, 10, 16384),
-    [5] = set(1), [6] = set(1, 2, 3, 4, 5, 6, 7, 10, 16384, 16385), [64] = set(2, 3, 4, 5, 10, 16384),
-    [65] = set(), [66] = set(),
+    [3] = set(1, 2, 3, 4, 5, 6, 7, 10, 16384, 16385, 16386), [4] = set(2, 3, 4, 5, 10, 16384, 16386),
+    [5] = set(1), [6] = set(1, 2, 3, 4, 5, 6, 7, 10, 16384, 16385, 16386),
+    [64] = set(2, 3, 4, 5, 10, 16384, 16386), [65] = set(), [66] = set(),
     [67] = set(),
 }
 local NEEDS_VALIDATOR = set(2, 3, 5, 6)
@@ -142,6 +143,7 @@ field("keepalive_timeout", "uint16", "Keepalive Timeout (s)", base.DEC)
 field("capabilities__always", "uint8", "Never send me the extension header", base.DEC, nil, 0x80)
 field("capabilities__equivalent", "uint8", "Equivalent locators per ULID", base.DEC, nil, 0x40)
 field("capabilities__transport", "uint8", "Transport demultiplexing", base.DEC, nil, 0x20)
+field("precise_timeout", "uint32", "Keepalive Timeout (ms)", base.DEC)
 field("flow__protocol", "uint8", "Protocol", base.DEC, IP_PROTOCOLS)
 field("flow__sender_port", "uint16", "Port of the sender", base.DEC)
 field("flow__receiver_port", "uint16", "Port of the receiver", base.DEC)
@@ -388,6 +390,14 @@ CONTENTS[16385] = function(packet, tree, range, length)
     packet:reserved(tree, "reserved", range(1, 3))
     tree:add(f.flow__sender_port, range(4, 2))
     tree:add(f.flow__receiver_port, range(6, 2))
+end
+
+CONTENTS[16386] = function(packet, tree, range, length)
+    if length ~= 4 then
+        packet:report(tree, "option__not_listed")
+        return
+    end
+    tree:add(f.precise_timeout, range(0, 4))
 end
 
 -- RFC 5533 section 5.15. `finish` is the end of the message; multiples of 8 both.

@@ -1,10 +1,11 @@
 //! The identifiers of the protocol: ULID pairs, locator pairs, context tags, forked instances, flows.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::Ipv6Addr;
 
 /// The address pair that upper layers see; it never changes while locators do (RFC 5533 section 2.1).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct UlidPair {
     /// Our ULID.
     pub local: Ipv6Addr,
@@ -13,7 +14,7 @@ pub struct UlidPair {
 }
 
 /// The address pair that is on the wire, as seen by the sender: source `local`, destination `peer`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LocatorPair {
     /// Our locator.
     pub local: Ipv6Addr,
@@ -53,7 +54,7 @@ impl fmt::Display for LocatorPair {
 }
 
 /// A 47-bit context tag, chosen by the host that will receive it (RFC 5533 section 4.1).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ContextTag(u64);
 
 impl ContextTag {

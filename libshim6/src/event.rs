@@ -2,6 +2,7 @@
 
 use crate::addr::{ContextTag, Fii, LocatorPair, UlidPair};
 use crate::time::Time;
+use serde::{Deserialize, Serialize};
 
 /// Something that happened to a context.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +18,8 @@ pub struct Event {
 }
 
 /// The kinds of [`Event`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EventKind {
     /// The context is ESTABLISHED (or I2BIS-SENT again became so).
     Established {
@@ -56,6 +58,8 @@ pub enum EventKind {
         /// From now on.
         new: LocatorPair,
     },
+    /// The first datagram has left by a new pair: all that is known of the switch, after its [`EventKind::PairChanged`].
+    Switched(Switch),
     /// The context is gone.
     Discarded {
         /// Why.
@@ -63,8 +67,56 @@ pub enum EventKind {
     },
 }
 
+/// A change of the pair for sending: why, on what evidence, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Switch {
+    /// Until then.
+    pub old: LocatorPair,
+    /// From then on.
+    pub new: LocatorPair,
+    /// Why the old one was left.
+    pub cause: SwitchCause,
+    /// What the choice of the new one rests on.
+    pub evidence: Evidence,
+    /// When something was last heard from the peer before the decision was due.
+    pub last_heard: Option<Time>,
+    /// When it was known that the old pair had to be left.
+    pub detected: Time,
+    /// When payload was directed to the new one.
+    pub at: Time,
+    /// When the first datagram left by it.
+    pub first_packet: Option<Time>,
+}
+
+/// Why a pair was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SwitchCause {
+    /// It failed.
+    Failure(FailureCause),
+    /// Another one is preferred, by an application, by the peer, or because it was in use before it failed.
+    Preferred,
+    /// An application chose another one (SHIM_LOC_LOCAL_SEND, SHIM_LOC_PEER_SEND).
+    Pinned,
+}
+
+/// What shows that a pair works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// The peer reported a Probe of this exploration on it.
+    Report,
+    /// It was the standby pair; the confirmed test began then.
+    Standby(Time),
+    /// A test of it succeeded just now.
+    Test,
+    /// None was asked for: the choice of an application.
+    Choice,
+}
+
 /// Why REAP took the current pair for dead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FailureCause {
     /// The Send Timer expired.
     SendTimeout,
@@ -83,7 +135,8 @@ pub enum FailureCause {
 }
 
 /// Why a context was discarded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DiscardReason {
     /// No traffic and no user for the idle time.
     Idle,

@@ -1,6 +1,7 @@
 //! The `shim6` tool: runs programs under the shim, makes and checks multihomed addresses.
 
 mod address;
+mod console;
 mod run;
 
 use clap::{Parser, Subcommand};
@@ -20,12 +21,21 @@ enum Command {
     Run(run::Args),
     /// Make, show, assign and verify multihomed addresses
     Address(address::AddressArgs),
+    /// Show what the engines of this network namespace do
+    Status(console::StatusArgs),
+    /// Print what happens to them as it happens
+    Watch(console::WatchArgs),
+    /// Change what an engine does
+    Control(console::ControlArgs),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => return run::run(args),
         Command::Address(args) => address::run(args),
+        Command::Status(args) => console::status(&args),
+        Command::Watch(args) => console::watch(&args),
+        Command::Control(args) => console::control(&args),
     };
     result.unwrap_or_else(|message| {
         eprintln!("shim6: {message}");

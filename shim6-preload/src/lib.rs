@@ -7,8 +7,12 @@
 
 mod alloc;
 
-use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec};
+use libc::{
+    c_int, c_uint, c_void, iovec, mmsghdr, msghdr, off_t, size_t, sockaddr, socklen_t, ssize_t, timespec,
+};
+use shim6::capi::functions_library;
 use shim6::socket::{leave, ops, real};
+use std::ffi::{CStr, c_char};
 
 /// Hooks that ask the socket layer, and make the plain call with the same arguments where it bypasses.
 macro_rules! asked {
@@ -17,12 +21,7 @@ macro_rules! asked {
         #[unsafe(no_mangle)]
         pub unsafe extern "C-unwind" fn $name($($arg: $ty),*) -> $ret {
             // SAFETY: the arguments are the application's, for this very function.
-            unsafe {
-                match ops::$op($($arg),*) {
-                    Ok(value) => value,
-                    Err(_) => real::$op($($arg),*),
-                }
-            }
+            unsafe { shim6::ask_or_call!($op($($arg),*)) }
         }
     )*};
 }
@@ -37,6 +36,14 @@ macro_rules! done {
             unsafe { ops::$op($($arg),*) }
         }
     )*};
+}
+
+/// Tells a copy of the shim that the program is linked with that the libc names are hooks: it calls them, so that one
+/// engine serves the whole process. And its `shim6_configure`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shim6_preloaded(settings: *const c_char) -> c_int {
+    // SAFETY: a string of the application's.
+    functions_library::configure(unsafe { CStr::from_ptr(settings) })
 }
 
 asked! {
@@ -86,6 +93,20 @@ asked! {
     __read = read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t;
     /// `readv(2)`.
     readv = readv(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t;
+    /// `preadv2(2)`.
+    preadv2 = preadv2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t;
+    /// The same with large files.
+    preadv64v2 = preadv2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t;
+    /// `pwritev2(2)`.
+    pwritev2 = pwritev2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t;
+    /// The same with large files.
+    pwritev64v2 = pwritev2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t;
+    /// `sendfile(2)`.
+    sendfile = sendfile(fd: c_int, from: c_int, offset: *mut off_t, count: size_t) -> ssize_t;
+    /// The same with large files.
+    sendfile64 = sendfile(fd: c_int, from: c_int, offset: *mut off_t, count: size_t) -> ssize_t;
+    /// `splice(2)`.
+    splice = splice(from: c_int, from_offset: *mut off_t, fd: c_int, offset: *mut off_t, len: size_t, flags: c_uint) -> ssize_t;
 }
 
 done! {

@@ -23,6 +23,40 @@ fn run(command: &mut Command) -> String {
     text
 }
 
+/// The library to link with, of the same build.
+fn linked_library(kind: &str) -> PathBuf {
+    library().with_file_name(format!("libshim6.{kind}"))
+}
+
+/// How a program may be linked with the library.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Link {
+    Shared,
+    /// `libshim6.a` in an executable that is linked to the shared C library otherwise.
+    Archive,
+    /// An executable without any shared library.
+    Static,
+}
+
+impl Link {
+    fn arguments(self) -> Vec<String> {
+        let directory = library().parent().unwrap().display().to_string();
+        match self {
+            // As a user would, who has an rpath to the soname; the link of that name is in the profile's directory.
+            Link::Shared => {
+                let profile = linked_library("so").parent().unwrap().to_path_buf();
+                let profile = profile.ancestors().find(|p| p.join(SONAME).exists()).unwrap();
+                let profile = profile.display();
+                vec![format!("-L{profile}"), format!("-Wl,-rpath,{profile}"), "-lshim6".into()]
+            }
+            Link::Archive => vec![linked_library("a").display().to_string()],
+            Link::Static => vec!["-static".into(), format!("-L{directory}"), "-lshim6".into()],
+        }
+    }
+}
+
+const SONAME: &str = "libshim6.so.0";
+
 fn compile(sources: &[&str], language: &[&str]) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("program");
@@ -58,6 +92,11 @@ fn transparency() {
 #[test]
 fn families() {
     both("families.c");
+}
+
+#[test]
+fn memory() {
+    both("memory.c");
 }
 
 #[test]
@@ -133,7 +172,11 @@ fn exported_symbols() {
         "getpeername",
         "getsockname",
         "getsockopt",
+        "preadv2",
+        "preadv64v2",
         "pthread_exit",
+        "pwritev2",
+        "pwritev64v2",
         "read",
         "readv",
         "recv",
@@ -141,6 +184,8 @@ fn exported_symbols() {
         "recvmmsg",
         "recvmsg",
         "send",
+        "sendfile",
+        "sendfile64",
         "sendmmsg",
         "sendmsg",
         "sendto",
@@ -148,6 +193,7 @@ fn exported_symbols() {
         "shutdown",
         "socket",
         "socketpair",
+        "splice",
         "write",
         "writev",
         "__close",

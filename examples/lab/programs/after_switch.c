@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/uio.h>
@@ -111,6 +112,28 @@ static void sends(int c)
     CHECK(send(c, "three", 5, 0) == 5 && send(c, "four", 4, 0) == 4);
     CHECK(setsockopt(c, IPPROTO_UDP, UDP_CORK, &off, sizeof off) == 0);
     CHECK(recv(c, in, 100, 0) == 9 && memcmp(in, "threefour", 9) == 0);
+    /* Data that does not pass through the program. */
+    int p[2];
+    FILE *f = tmpfile();
+    off_t at = 2;
+    CHECK(f != NULL && fwrite("0123456789", 1, 10, f) == 10 && fflush(f) == 0);
+    CHECK(sendfile(c, fileno(f), &at, 5) == 5 && at == 7);
+    CHECK(recv(c, in, 100, 0) == 5 && memcmp(in, "23456", 5) == 0);
+    CHECK(lseek(fileno(f), 6, SEEK_SET) == 6 && sendfile(c, fileno(f), NULL, 4) == 4);
+    CHECK(recv(c, in, 100, 0) == 4 && memcmp(in, "6789", 4) == 0);
+    CHECK(sendfile(c, fileno(f), NULL, 100) == 0);
+    fclose(f);
+    CHECK(pipe(p) == 0 && write(p[1], "spliced", 7) == 7 && splice(p[0], NULL, c, NULL, 7, 0) == 7);
+    CHECK(splice(c, NULL, p[1], NULL, 100, 0) == 7 && read(p[0], in, 100) == 7 && memcmp(in, "spliced", 7) == 0);
+    FAILS(splice(p[0], NULL, c, NULL, 100, SPLICE_F_NONBLOCK), EAGAIN);
+    close(p[0]);
+    close(p[1]);
+    v[0] = (struct iovec){ "ab", 2 };
+    CHECK(pwritev2(c, v, 3, -1, 0) == 5);
+    w[0] = (struct iovec){ in, 100 };
+    CHECK(preadv2(c, w, 1, -1, 0) == 5 && memcmp(in, "abcde", 5) == 0);
+    FAILS(preadv2(c, w, 1, -1, RWF_NOWAIT), EAGAIN);
+    FAILS(pwritev2(c, v, 3, 0, 0), ESPIPE);
     /* A train of datagrams. */
     int size = 500;
     CHECK(setsockopt(c, IPPROTO_UDP, UDP_SEGMENT, &size, sizeof size) == 0);

@@ -9,6 +9,7 @@
 //! | [`trace`] | what a program saw: silences and losses |
 //! | [`scenario`] | one failure with one program, from the warm-up to the verdict |
 //! | [`demo`] | all of them, and the table |
+//! | [`bench`] | what is measured: failover and speed, side by side with what others do |
 //! | [`transparency`] | programs that others wrote, alone and under the shim, with the same results |
 //!
 //! Nothing outlives the process: the namespaces have no names, only this process holds them, and every program gets
@@ -17,6 +18,7 @@
 // The lab is no protocol code: clocks, threads and sockets are its business.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod bench;
 pub mod demo;
 pub mod namespace;
 pub mod privilege;

@@ -77,24 +77,31 @@ fn source(name: &str) -> String {
 /// `programs/echo.c`, compiled next to the lab's own executable.
 pub fn c_program() -> Result<&'static str> {
     static BUILT: OnceLock<std::result::Result<String, String>> = OnceLock::new();
-    let built = BUILT.get_or_init(|| {
+    let built = BUILT.get_or_init(|| compiled("echo").map_err(|e| e.to_string()));
+    built.as_deref().map_err(|e| Error::new(e.clone()))
+}
+
+/// The path of `programs/NAME.c`, compiled next to the lab's own executable.
+pub fn compiled(name: &str) -> Result<String> {
+    let source = source(&format!("{name}.c"));
+    let build = || -> std::result::Result<String, String> {
         let own = std::env::current_exe().map_err(|e| e.to_string())?;
-        let program = own.with_file_name("shim6-lab-echo");
+        let program = own.with_file_name(format!("shim6-lab-{name}"));
         let modified = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
-        if modified(&program) > modified(Path::new(&source("echo.c"))) {
+        if modified(&program) > modified(Path::new(&source)) {
             return Ok(program.to_string_lossy().into_owned());
         }
-        let draft = own.with_file_name(format!("shim6-lab-echo.{}", std::process::id()));
+        let draft = own.with_file_name(format!("shim6-lab-{name}.{}", std::process::id()));
         let mut cc = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
-        cc.args(["-O2", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&draft).arg(source("echo.c"));
+        cc.args(["-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"]).arg(&draft).arg(&source);
         let done = cc.status().map_err(|e| format!("cannot run cc: {e}"))?;
         if !done.success() {
             return Err(format!("cc: {done}"));
         }
         std::fs::rename(&draft, &program).map_err(|e| e.to_string())?;
         Ok(program.to_string_lossy().into_owned())
-    });
-    built.as_deref().map_err(|e| Error::new(format!("programs/echo.c: {e}")))
+    };
+    build().map_err(|e| Error::new(format!("{source}: {e}")))
 }
 
 /// How `shim6 run` is called.

@@ -44,6 +44,9 @@ pub const KEYS: &[&str] = &[
     "reap.initial_probes",
     "reap.max_probe_timeout",
     "reap.jitter",
+    "reap.hot_standby",
+    "reap.standby_interval",
+    "reap.return_after",
     "trigger.bytes",
     "trigger.age",
     "trigger.packets",
@@ -193,6 +196,7 @@ enum Field<'c> {
     Threshold(&'c mut Option<u64>),
     Span(&'c mut Duration, Duration, Duration),
     OptionalSpan(&'c mut Option<Duration>),
+    AutoSpan(&'c mut Option<Duration>, Duration, Duration),
     Flag(&'c mut bool),
     Suppress(&'c mut Suppress),
     Paths(&'c mut Vec<PathBuf>),
@@ -201,7 +205,7 @@ enum Field<'c> {
 }
 
 fn field<'c>(c: &'c mut Config, key: &str) -> Option<Field<'c>> {
-    use Field::{Count, Filter, Flag, OptionalSpan, Path, Paths, Size, Span, Threshold};
+    use Field::{AutoSpan, Count, Filter, Flag, OptionalSpan, Path, Paths, Size, Span, Threshold};
     let (s, r, t) = (&mut c.shim6, &mut c.reap, &mut c.trigger);
     Some(match key {
         "shim6.i1_retries_max" => Count(&mut s.i1_retries_max, 0, 100),
@@ -229,6 +233,9 @@ fn field<'c>(c: &'c mut Config, key: &str) -> Option<Field<'c>> {
         "reap.initial_probes" => Count(&mut r.initial_probes, 1, 100),
         "reap.max_probe_timeout" => Span(&mut r.max_probe_timeout, 10 * MS, HOUR),
         "reap.jitter" => Flag(&mut r.jitter),
+        "reap.hot_standby" => Flag(&mut r.hot_standby),
+        "reap.standby_interval" => AutoSpan(&mut r.standby_interval, 10 * MS, HOUR),
+        "reap.return_after" => OptionalSpan(&mut r.return_after),
         "trigger.bytes" => Threshold(&mut t.bytes),
         "trigger.age" => OptionalSpan(&mut t.age),
         "trigger.packets" => Threshold(&mut t.packets),
@@ -312,7 +319,12 @@ impl Loader {
     }
 
     /// Rules over two keys.
-    fn finish(self) -> Result<Config, ConfigError> {
+    fn finish(mut self) -> Result<Config, ConfigError> {
+        // Who wants a failure found within a moment does not want to wait half a second for the second Probe
+        let r = &mut self.config.reap;
+        if r.send_timeout < SECOND && !self.given.iter().any(|(k, ..)| k == "reap.initial_probe_timeout") {
+            r.initial_probe_timeout = (r.send_timeout / 5).max(10 * MS).min(r.max_probe_timeout);
+        }
         let (s, r) = (&self.config.shim6, &self.config.reap);
         for (low_key, low, high_key, high) in [
             (
@@ -374,6 +386,9 @@ fn put(field: Field<'_>, given: Given<'_>) -> Result<(), Bad> {
         Field::Span(to, min, max) => *to = span(given, min, max)?,
         Field::OptionalSpan(to) => {
             *to = if is_never(given) { None } else { Some(span(given, Duration::ZERO, 365 * DAY)?) };
+        }
+        Field::AutoSpan(to, min, max) => {
+            *to = if text(given) == Some("auto") { None } else { Some(span(given, min, max)?) };
         }
         Field::Flag(to) => {
             *to = match given {

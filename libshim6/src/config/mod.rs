@@ -93,9 +93,10 @@ pub enum Suppress {
 /// Timers of RFC 5534 section 7.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReapConfig {
-    /// Send Timeout, 15 s; announced to the peer in whole seconds, rounded up, when it is not 15 s (RE-KT-03).
+    /// Send Timeout, 15 s; announced to the peer in whole seconds, rounded up, when it is not 15 s (RE-KT-03), and in
+    /// milliseconds to those that know these. In force is never less than the path and the peer can do.
     pub send_timeout: Duration,
-    /// Initial Probe Timeout, 500 ms.
+    /// Initial Probe Timeout, 500 ms; where only a Send Timeout below a second was given, a fifth of that.
     pub initial_probe_timeout: Duration,
     /// Number of Initial Probes, 4.
     pub initial_probes: u32,
@@ -103,6 +104,14 @@ pub struct ReapConfig {
     pub max_probe_timeout: Duration,
     /// Randomise timers (RE-C-10); off only in tests.
     pub jitter: bool,
+    /// Hot standby for every context, as if a socket of it had set SHIM_HOT_STANDBY; off.
+    pub hot_standby: bool,
+    /// Between two tests of the standby pair; `None`: by Send Timeout, round-trip time and traffic. All tests together stay
+    /// below 1 per second or 1 percent of the packets, whichever is more (API-HOT-09).
+    pub standby_interval: Option<Duration>,
+    /// A pair that failed and is better than the one in use is used again once it has passed all tests for so long; each
+    /// further failure doubles the time. 30 s; `None`: never.
+    pub return_after: Option<Duration>,
 }
 
 /// When a flow gets a context. With both thresholds `None` the engine never starts one itself (LS-H-06).
@@ -167,6 +176,9 @@ impl Default for ReapConfig {
             initial_probes: 4,
             max_probe_timeout: Duration::from_secs(60),
             jitter: true,
+            hot_standby: false,
+            standby_interval: None,
+            return_after: Some(Duration::from_secs(30)),
         }
     }
 }

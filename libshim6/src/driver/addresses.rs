@@ -16,6 +16,8 @@ use std::time::Duration;
 /// A ULID on `lo` goes away by itself when its process no longer refreshes it.
 const HELD_FOR: Duration = Duration::from_secs(60);
 const REFRESH: Duration = Duration::from_secs(20);
+/// How long an interface is out of use when its routers do not answer; then the kernel is to try them again.
+const ROUTER_LOST: Duration = Duration::from_secs(30);
 /// Most vanished addresses that are remembered.
 const MAX_LOST: usize = 1024;
 
@@ -30,6 +32,7 @@ pub struct Addresses {
     held: BTreeSet<Ipv6Addr>,
     refused: BTreeSet<Ipv6Addr>,
     refresh_at: Option<Time>,
+    forgive_at: Option<Time>,
     lo_down: bool,
 }
 
@@ -59,6 +62,7 @@ impl Addresses {
             held: BTreeSet::new(),
             refused: BTreeSet::new(),
             refresh_at: None,
+            forgive_at: None,
             lo_down: false,
         })
     }
@@ -69,11 +73,20 @@ impl Addresses {
     }
 
     /// Take in what the kernel told since the last call; the first call gives all locators.
-    pub fn changes(&mut self) -> Update {
+    pub fn changes(&mut self, now: Time) -> Update {
         let changes = self.monitor.drain().unwrap_or_else(|e| {
             tracing::warn!(error = %e, "address changes could not be read");
             Default::default()
         });
+        match (self.monitor.lacks_router(), self.forgive_at) {
+            (true, Some(at)) if at <= now => {
+                self.monitor.forgive_routers();
+                self.forgive_at = None;
+            }
+            (true, None) => self.forgive_at = Some(now + ROUTER_LOST),
+            (true, Some(_)) => {}
+            (false, _) => self.forgive_at = None,
+        }
         let snapshot = self.monitor.snapshot();
         let mut update = Update::default();
         for change in changes.events {
@@ -150,6 +163,11 @@ impl Addresses {
     /// When [`Addresses::refresh`] is wanted.
     pub fn next_refresh(&self) -> Option<Time> {
         self.refresh_at
+    }
+
+    /// When [`Addresses::changes`] is wanted although the kernel tells nothing.
+    pub fn next_look(&self) -> Option<Time> {
+        self.forgive_at
     }
 
     /// Prolong what is held on `lo`.

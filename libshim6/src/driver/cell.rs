@@ -6,6 +6,7 @@
 
 use crate::addr::{ContextTag, Fii, FlowId, LocatorPair, UlidPair};
 use crate::engine::{Bare, ContextTimers, LocatorError, LocatorInfo, Settings, Setup, Wake};
+use crate::event::Switch;
 use crate::time::Time;
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::net::Ipv6Addr;
@@ -15,6 +16,9 @@ use std::time::{Duration, Instant};
 
 /// Most pairs whose path MTU a cell keeps for [`Cell::forward_on`].
 const MAX_KEPT: usize = 64;
+
+/// The time of the next datagram sent is asked for.
+const WANTED: u64 = u64::MAX;
 
 /// Names a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,6 +85,8 @@ pub struct ContextView {
     pub standby: Option<LocatorPair>,
     /// Which payload may come without extension header, on other locators than the ULIDs.
     pub takes_bare: Bare,
+    /// The latest switches of the pair with their causes and times, newest last; 16 at most.
+    pub switches: Vec<Switch>,
 }
 
 impl ContextView {
@@ -168,6 +174,8 @@ pub struct Cell {
     bytes: AtomicU64,
     first_unanswered_sent: AtomicU64,
     first_unreplied_received: AtomicU64,
+    /// [`WANTED`], or when the first datagram left after that was set; 0 if that is known to the engine.
+    first_by_pair: AtomicU64,
     wake_on_sent: AtomicBool,
     wake_on_received: AtomicBool,
     wake_at_bytes: AtomicU64,
@@ -206,6 +214,7 @@ impl Cell {
             bytes: AtomicU64::new(0),
             first_unanswered_sent: AtomicU64::new(0),
             first_unreplied_received: AtomicU64::new(0),
+            first_by_pair: AtomicU64::new(0),
             wake_on_sent: AtomicBool::new(true),
             wake_on_received: AtomicBool::new(true),
             wake_at_bytes: AtomicU64::new(u64::MAX),
@@ -373,8 +382,13 @@ impl Cell {
     /// Returns `true` if the engine has to be woken.
     #[must_use]
     pub fn note_sent(&self, bytes: usize, now: impl FnOnce() -> Time) -> bool {
-        if self.first_unanswered_sent.load(Relaxed) == 0 {
-            self.first_unanswered_sent.store(now().0.max(1), Relaxed);
+        let wanted = self.first_by_pair.load(Relaxed) == WANTED;
+        if self.first_unanswered_sent.load(Relaxed) == 0 || wanted {
+            let now = now().0.max(1);
+            self.first_unanswered_sent.store(now, Relaxed);
+            if wanted {
+                self.first_by_pair.store(now, Relaxed);
+            }
         }
         if self.first_unreplied_received.load(Relaxed) != 0 {
             self.first_unreplied_received.store(0, Relaxed);
@@ -461,6 +475,7 @@ impl Cell {
     pub fn set_forward(&self, forward: Option<Forward>) {
         *self.forward.write() = forward;
         self.look_closer();
+        self.first_by_pair.store(WANTED, SeqCst);
     }
 
     fn look_closer(&self) {
@@ -479,6 +494,17 @@ impl Cell {
     pub(super) fn hold(&self, held: bool) {
         self.held.store(held, SeqCst);
         self.look_closer();
+    }
+
+    /// Engine thread: when the first datagram left since the pair changed, once it has; told once.
+    pub(super) fn take_first_by_pair(&self) -> Option<Time> {
+        match self.first_by_pair.load(Relaxed) {
+            0 | WANTED => None,
+            at => {
+                self.first_by_pair.store(0, Relaxed);
+                Some(Time(at))
+            }
+        }
     }
 
     /// Engine thread: the flows that other instances serve.

@@ -136,7 +136,7 @@ fn tag_name(prefix: u16) -> (libc::sockaddr_un, usize) {
 }
 
 /// A name in the abstract namespace, with the length of the address; `text` is shorter than 107 octets.
-fn abstract_name(text: &str) -> (libc::sockaddr_un, usize) {
+pub(super) fn abstract_name(text: &str) -> (libc::sockaddr_un, usize) {
     // SAFETY: an all-zero `sockaddr_un` is valid.
     let mut a: libc::sockaddr_un = unsafe { std::mem::zeroed() };
     a.sun_family = libc::AF_UNIX as libc::sa_family_t;

@@ -18,6 +18,12 @@ use std::sync::atomic::AtomicU64;
 
 /// Headers that carry another protocol or belong to the kernel's own control: never re-injected on their own.
 const REFUSED: [u8; 11] = [0, 6, 43, 50, 51, 58, 59, 60, 132, 135, 140];
+/// May a raw socket of this protocol be one of the shim's? Not UDP, whose datagrams belong to UDP sockets, nor what is
+/// never re-injected on its own, nor whole packets (IPPROTO_RAW).
+pub fn serves_raw(protocol: u8) -> bool {
+    protocol != udp::UDP && protocol != frag::FRAGMENT && protocol != 255 && !REFUSED.contains(&protocol)
+}
+
 /// Destination Options (RFC 8200 section 4.6).
 const DESTINATION_OPTIONS: u8 = 60;
 
@@ -83,9 +89,7 @@ impl Delivery {
                 ),
                 None => return refuse(&counters.bad_udp),
             },
-            p if REFUSED.contains(&p) || p == frag::FRAGMENT => {
-                return refuse(&counters.unsupported);
-            }
+            p if !serves_raw(p) => return refuse(&counters.unsupported),
             // A raw upper-layer protocol, if an application has a socket for it.
             _ => (FlowId { protocol, local_port: 0, peer_port: 0 }, data),
         };

@@ -260,6 +260,7 @@ fn view(info: Option<ContextInfo>) -> ContextView {
         timers: i.timers,
         standby: i.standby,
         takes_bare: i.takes_bare,
+        switches: i.switches,
         ..ContextView::default()
     })
 }

@@ -16,6 +16,7 @@
 //! | `suppress` | who may get datagrams without extension header |
 //! | `deliver`, `inject` | tagged payload to the application's own socket |
 //! | `addresses`, [`netlink`] | locators, and ULIDs that vanish |
+//! | [`console`] | live information for the tool, and its commands |
 //! | `sys`, [`clock`], [`random`], [`log`] | system calls and own descriptors, and the rest of the world |
 
 mod addresses;
@@ -23,6 +24,7 @@ mod arrivals;
 pub mod cell;
 mod claim;
 pub mod clock;
+pub mod console;
 mod deliver;
 mod filter;
 mod follow;
@@ -47,10 +49,11 @@ mod sys;
 #[cfg(test)]
 pub(crate) mod testing;
 mod traffic;
-mod udp;
+pub(crate) mod udp;
 mod unread;
 mod watch;
 
+pub(crate) use deliver::serves_raw;
 pub use handle::{Handle, after_fork_in_child, is_own_fd};
 pub use options::{Arrival, Configured};
 pub use shared::DriverCounters;

@@ -29,6 +29,15 @@ pub fn log(event: &Event) {
         EventKind::PairChanged { old, new } => {
             warn!(%ulids, fii, %old, %new, "payload moves to another locator pair");
         }
+        EventKind::Switched(s) => {
+            let silence_ms = s.last_heard.map(|t| s.detected.since(t).as_millis() as u64);
+            let decided_us = s.at.since(s.detected).as_micros() as u64;
+            let first_packet_us = s.first_packet.map(|t| t.since(s.detected).as_micros() as u64);
+            info!(
+                %ulids, fii, old = %s.old, new = %s.new, cause = ?s.cause, evidence = ?s.evidence, silence_ms, decided_us,
+                first_packet_us, "first datagram by the new pair"
+            );
+        }
         EventKind::Discarded { reason } => info!(%ulids, fii, ?reason, "context discarded"),
     }
 }

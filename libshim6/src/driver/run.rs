@@ -4,6 +4,7 @@
 use super::addresses::Addresses;
 use super::cell::{CellKey, Forward};
 use super::claim::{CACHED, Claim, DefaultClaims};
+use super::console::{self, Console, Request};
 use super::deliver::Delivery;
 use super::host::{SocketHost, UlidLoss};
 use super::icmp::IcmpSocket;
@@ -30,6 +31,7 @@ const NETLINK: u64 = 1;
 const TIMER: u64 = 2;
 const WAKE: u64 = 3;
 const ICMP: u64 = 4;
+const CONSOLE: u64 = 5;
 
 /// Batches of packets and errors taken at a time, before timers and commands get their turn.
 const BATCHES: usize = 8;
@@ -66,6 +68,8 @@ pub struct Runner {
     /// Pairs whose datagrams are held back, and until when at most.
     pub(super) held: BTreeMap<UlidPair, Time>,
     mtus: HashMap<LocatorPair, (u32, Time)>,
+    /// `None` if the kernel gave none: nothing but the tool needs it.
+    console: Option<Console>,
 }
 
 /// What a runner is made of.
@@ -111,6 +115,9 @@ impl Runner {
         for (token, fd) in sources {
             sys::epoll_control(epoll, libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN as u32, token)?;
         }
+        let console = Console::open(claim.prefix()).and_then(|c| {
+            sys::epoll_control(epoll, libc::EPOLL_CTL_ADD, c.raw(), libc::EPOLLIN as u32, CONSOLE).map(|()| c)
+        });
         Ok(Runner {
             shared,
             engine,
@@ -131,6 +138,7 @@ impl Runner {
             foreign: BTreeMap::new(),
             held: BTreeMap::new(),
             mtus: HashMap::new(),
+            console: console.inspect_err(|e| tracing::debug!(error = %e, "no console")).ok(),
         })
     }
 
@@ -160,6 +168,7 @@ impl Runner {
                     }
                     WAKE => self.commands(),
                     ICMP => self.errors(),
+                    CONSOLE => self.console_requests(),
                     watch => self.readable((watch - watch::TOKEN) as RawFd),
                 }
             }
@@ -180,6 +189,7 @@ impl Runner {
             self.delivery.next_expiry(),
             self.addresses.next_refresh(),
             self.held.values().min().copied(),
+            self.addresses.next_look(),
             self.foreign.values().min().copied(),
         ];
         let next = deadlines.into_iter().flatten().min();
@@ -214,6 +224,9 @@ impl Runner {
         self.delivery.expire(now, &self.shared.counters);
         self.addresses.refresh(now);
         self.let_go(now);
+        if self.addresses.next_look().is_some_and(|t| t <= now) {
+            self.address_changes();
+        }
         let before = self.foreign.len();
         self.foreign.retain(|_, until| *until > now);
         if self.foreign.len() != before {
@@ -291,6 +304,9 @@ impl Runner {
     /// Tell the engine what passed since the last time; the last of it.
     pub(super) fn sample(&mut self, now: Time, key: CellKey) -> Option<Report> {
         let t = self.tracked.get_mut(&key)?;
+        if let Some(at) = t.cell.take_first_by_pair() {
+            self.engine.first_sent(at, key.ulids, key.fii);
+        }
         let (flow, mut last) = (t.flow, None);
         for r in t.sample(now) {
             self.engine.payload_of(r.at, key.ulids, key.fii, r.direction, r.packets, r.bytes, flow);
@@ -342,6 +358,37 @@ impl Runner {
                 self.set_mtu(now, pair, mtu);
             }
         }
+        self.carry_out(now);
+    }
+
+    /// What other processes ask (LS-H-35).
+    fn console_requests(&mut self) {
+        let now = clock::now();
+        let Some(mut console) = self.console.take() else { return };
+        for (client, request) in console.requests() {
+            match request {
+                Request::Status => {
+                    let status = console::status(now, &self.engine, &self.shared, self.claim.prefix());
+                    console.hand_over(client, &status);
+                    continue;
+                }
+                Request::Watch => console.subscribe(client),
+                Request::Discard { ulids } => {
+                    if self.engine.context(ulids).is_none() {
+                        console.refuse(client, "there is no such context");
+                        continue;
+                    }
+                    tracing::info!(%ulids, "context discarded by command");
+                    self.engine.discard(now, ulids);
+                }
+                Request::SendTimeout { milliseconds } => {
+                    tracing::info!(milliseconds, "Send Timeout set by command");
+                    self.engine.set_send_timeout(now, Duration::from_millis(milliseconds));
+                }
+            }
+            console.confirm(client);
+        }
+        self.console = Some(console);
         self.carry_out(now);
     }
 
@@ -411,7 +458,7 @@ impl Runner {
 
     fn address_changes(&mut self) {
         let now = clock::now();
-        let update = self.addresses.changes();
+        let update = self.addresses.changes(now);
         if let Some(locators) = update.locators {
             *self.shared.locators.write() = Arc::new(locators.clone());
             self.mtus.clear();
@@ -444,6 +491,9 @@ impl Runner {
             self.transmit(&mut refused);
             while let Some(event) = self.engine.poll_event() {
                 report::log(&event);
+                if let Some(console) = &mut self.console {
+                    console.publish(&event);
+                }
                 if let EventKind::Discarded { .. } = event.kind {
                     self.forget_if_unused(now, CellKey { ulids: event.ulids, fii: 0 });
                 }

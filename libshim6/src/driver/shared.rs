@@ -127,6 +127,13 @@ macro_rules! counters {
                 DriverCounters { $($name: self.$name.load(Relaxed),)* }
             }
         }
+
+        impl DriverCounters {
+            /// All, by name.
+            pub fn all(self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)*].into_iter()
+            }
+        }
     };
 }
 

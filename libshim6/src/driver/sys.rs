@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst};
 
-/// Most descriptors that all engines of a process hold; an engine needs nine.
+/// Most descriptors that all engines of a process hold; an engine needs eleven, and some per client of its console.
 const SLOTS: usize = 64;
 /// Slot: 0, or a stamp in the upper half and the descriptor + 1 in the lower.
 static TABLE: [AtomicU64; SLOTS] = [const { AtomicU64::new(0) }; SLOTS];
@@ -184,6 +184,8 @@ pub unsafe trait Plain: Copy {}
 unsafe impl Plain for c_int {}
 // SAFETY: as above.
 unsafe impl Plain for [u32; 9] {}
+// SAFETY: as above.
+unsafe impl Plain for [u32; 3] {}
 
 /// `getsockopt(2)` of a plain value; what the kernel does not fill is zero.
 pub fn option<T: Plain>(fd: RawFd, level: c_int, name: c_int) -> io::Result<T> {
@@ -207,6 +209,70 @@ pub fn connect<A: Copy>(fd: RawFd, addr: &A, len: usize) -> io::Result<()> {
     debug_assert!(len <= size_of::<A>());
     // SAFETY: `addr` has at least `len` readable octets.
     check(unsafe { libc::syscall(libc::SYS_connect, fd, &raw const *addr, len) }).map(drop)
+}
+
+/// `listen(2)`.
+pub fn listen(fd: RawFd, backlog: c_int) -> io::Result<()> {
+    // SAFETY: no memory involved.
+    check(unsafe { libc::syscall(libc::SYS_listen, fd, backlog) }).map(drop)
+}
+
+/// `accept4(2)` with CLOEXEC and NONBLOCK, listed as own.
+pub fn accept(fd: RawFd) -> io::Result<OwnFd> {
+    let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: no address is asked for.
+    let fd = check(unsafe { libc::syscall(libc::SYS_accept4, fd, 0usize, 0usize, flags) })?;
+    OwnFd::adopt(fd as RawFd)
+}
+
+/// `recv(2)` without waiting.
+pub fn recv(fd: RawFd, out: &mut [u8]) -> io::Result<usize> {
+    let (p, len) = (out.as_mut_ptr(), out.len());
+    // SAFETY: `len` octets are writable at `p`; no address is asked for.
+    let r = unsafe { libc::syscall(libc::SYS_recvfrom, fd, p, len, libc::MSG_DONTWAIT, 0usize, 0usize) };
+    check(r).map(|n| n as usize)
+}
+
+/// `send(2)` without waiting and without SIGPIPE.
+pub fn send(fd: RawFd, packet: &[u8]) -> io::Result<()> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: as many octets are readable as are said; no address is given.
+    let r =
+        unsafe { libc::syscall(libc::SYS_sendto, fd, packet.as_ptr(), packet.len(), flags, 0usize, 0usize) };
+    check(r).map(drop)
+}
+
+/// The same over a Unix socket, with a copy of the descriptor `file`.
+pub fn send_with_file(fd: RawFd, packet: &[u8], file: RawFd) -> io::Result<()> {
+    #[repr(C)]
+    struct Control(libc::cmsghdr, c_int);
+    let header = libc::cmsghdr {
+        cmsg_len: std::mem::offset_of!(Control, 1) + size_of::<c_int>(),
+        cmsg_level: libc::SOL_SOCKET,
+        cmsg_type: libc::SCM_RIGHTS,
+    };
+    let mut control = Control(header, file);
+    let mut iov = libc::iovec { iov_base: packet.as_ptr().cast_mut().cast(), iov_len: packet.len() };
+    // SAFETY: an all-zero `msghdr` is valid.
+    let mut msg: libc::msghdr = unsafe { std::mem::zeroed() };
+    (msg.msg_iov, msg.msg_iovlen) = (&raw mut iov, 1);
+    (msg.msg_control, msg.msg_controllen) = ((&raw mut control).cast(), size_of::<Control>());
+    // SAFETY: `iov` and `control` outlive the call, and `packet` is only read.
+    unsafe { sendmsg(fd, &msg, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) }.map(drop)
+}
+
+/// A file without a place in the file system (`memfd_create(2)`), read from its start.
+pub fn file_in_memory(name: &std::ffi::CStr, contents: &[u8]) -> io::Result<OwnFd> {
+    // SAFETY: `name` ends with a zero octet.
+    let fd = check(unsafe { libc::syscall(libc::SYS_memfd_create, name.as_ptr(), libc::MFD_CLOEXEC) })?;
+    let file = OwnFd::adopt(fd as RawFd)?;
+    let mut at = 0;
+    while let Some(rest) = contents.get(at..).filter(|rest| !rest.is_empty()) {
+        // SAFETY: as many octets are readable as are said.
+        let r = unsafe { libc::syscall(libc::SYS_pwrite64, file.raw(), rest.as_ptr(), rest.len(), at) };
+        at += check(r)? as usize;
+    }
+    Ok(file)
 }
 
 /// `sendmsg(2)`.
@@ -322,10 +388,23 @@ pub fn epoll_control(epoll: RawFd, op: c_int, fd: RawFd, events: u32, token: u64
 
 /// `epoll_pwait(2)` without timeout and signal mask; (events, token) pairs are appended to `out`.
 pub fn epoll_wait(epoll: RawFd, out: &mut Vec<(u32, u64)>) -> io::Result<()> {
+    epoll_wait_for(epoll, out, -1)
+}
+
+/// The same, for so many milliseconds at most; less than 0 is for ever.
+pub fn epoll_wait_for(epoll: RawFd, out: &mut Vec<(u32, u64)>, timeout_ms: c_int) -> io::Result<()> {
     let mut events = [libc::epoll_event { events: 0, u64: 0 }; 64];
     // SAFETY: room for as many events as are asked for; no signal mask.
     let r = unsafe {
-        libc::syscall(libc::SYS_epoll_pwait, epoll, events.as_mut_ptr(), events.len(), -1, 0usize, 8usize)
+        libc::syscall(
+            libc::SYS_epoll_pwait,
+            epoll,
+            events.as_mut_ptr(),
+            events.len(),
+            timeout_ms,
+            0usize,
+            8usize,
+        )
     };
     let n = check(r)? as usize;
     out.extend(events[..n].iter().map(|e| (e.events, e.u64)));

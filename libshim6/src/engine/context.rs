@@ -9,7 +9,7 @@ use super::standby::Tester;
 use super::suppress::{Bare, Flags};
 use super::update::Update;
 use crate::addr::{ContextTag, Fii, FlowId, LocatorPair, UlidPair};
-use crate::event::EventKind;
+use crate::event::{EventKind, Switch};
 use crate::time::Time;
 use crate::wire::{self, Keepalive, MAX_MESSAGE, Message, Options, Probe, ReapState, UlidPairOption};
 use std::collections::VecDeque;
@@ -18,6 +18,10 @@ use std::time::Duration;
 
 /// Most copies of I2 or I2bis that received packets cause: one per this time (S6-N-25).
 const POKE_INTERVAL: Duration = Duration::from_millis(500);
+/// Switches that are remembered.
+const MAX_SWITCHES: usize = 16;
+/// Shortest time between two looks at the traffic of a context.
+const MIN_SAMPLE: Duration = Duration::from_millis(3);
 
 /// Flows of the peer that a context remembers as its own.
 const MAX_FLOWS: usize = 64;
@@ -114,10 +118,14 @@ pub(super) struct Context {
     pub(super) exclusive: bool,
     /// What applications set.
     pub(super) settings: Arc<Settings>,
-    /// Send Timeout that the peer knows of, in seconds (RE-KT-06).
-    pub(super) announced: u16,
+    /// Send Timeout that the peer knows of, in milliseconds (RE-KT-06).
+    pub(super) announced: u32,
+    /// The peer knows timeouts in milliseconds.
+    pub(super) precise: bool,
     /// Tests of alternative pairs.
     pub(super) tester: Tester,
+    /// The latest switches, newest last.
+    switches: VecDeque<Switch>,
 }
 
 impl Context {
@@ -157,8 +165,10 @@ impl Context {
             flags: Flags::default(),
             exclusive: false,
             settings: Arc::default(),
-            announced: DEFAULT_KEEPALIVE_TIMEOUT.as_secs() as u16,
+            announced: DEFAULT_KEEPALIVE_TIMEOUT.as_millis() as u32,
+            precise: false,
             tester: Tester::default(),
+            switches: VecDeque::new(),
         }
     }
 
@@ -174,11 +184,15 @@ impl Context {
         true
     }
 
-    /// The Keepalive Timeout option of the peer (RE-KT-08, RE-KT-09).
-    pub(super) fn announce(&mut self, seconds: u16) {
-        if seconds != 0 {
-            self.keepalive_timeout = Duration::from_secs(u64::from(seconds));
-            self.reap.set_keepalive_timeout(self.keepalive_timeout);
+    /// The Keepalive Timeout of the peer: in milliseconds if it tells that, else in seconds (RE-KT-08, RE-KT-09). A peer
+    /// that says something in milliseconds also sends its Keepalives by them.
+    pub(super) fn announce(&mut self, options: &Options) {
+        let seconds = options.keepalive_timeout.map(|s| Duration::from_secs(u64::from(s)));
+        let precise = options.precise_timeout.map(|ms| Duration::from_millis(u64::from(ms)));
+        self.precise |= precise.is_some();
+        if let Some(timeout) = precise.filter(|t| !t.is_zero()).or(seconds).filter(|t| !t.is_zero()) {
+            self.keepalive_timeout = timeout;
+            self.reap.set_keepalive_timeout(timeout);
         }
     }
 
@@ -234,6 +248,7 @@ impl Context {
         }
         options.keepalive_timeout = Some(self.timeout_seconds(io)).filter(|s| *s != 15);
         options.capabilities = self.flags.own;
+        options.precise_timeout = Some(self.timeout_ms(io));
     }
 
     /// Make the message fit by offering less (S6-5.1-3), and sign what is offered then.
@@ -261,7 +276,7 @@ impl Context {
 
     fn send_fitting(&mut self, io: &mut Io, pair: LocatorPair, build: impl Fn(&Context, &Io) -> Message) {
         let message = self.fitting(io, build);
-        self.announced = self.timeout_seconds(io);
+        self.announced = self.timeout_ms(io);
         io.send(pair, &message);
     }
 
@@ -352,8 +367,9 @@ impl Context {
                     let options = Options::default();
                     io.send(pair, &Message::Probe(Probe { receiver_tag, state, sent, received, options }));
                 }
-                Action::PairChanged { .. } => {
+                Action::PairChanged { old, new } => {
                     io.counters.pair_changes += 1;
+                    self.note_switch(now, old, new);
                     self.pair_changed(now);
                     // An Update that went into the dead path goes out again at once
                     if let Some(update) = &mut self.update {
@@ -379,6 +395,38 @@ impl Context {
         self.tell_pair(now, io);
     }
 
+    /// Remember a switch and why it came.
+    fn note_switch(&mut self, now: Time, old: LocatorPair, new: LocatorPair) {
+        let Some(why) = self.reap.take_why() else { return };
+        self.note_left(now, old, why.cause);
+        if self.switches.len() >= MAX_SWITCHES {
+            self.switches.pop_front();
+        }
+        self.switches.push_back(Switch {
+            old,
+            new,
+            cause: why.cause,
+            evidence: why.evidence,
+            last_heard: why.last_heard,
+            detected: why.detected.unwrap_or(now),
+            at: now,
+            first_packet: None,
+        });
+    }
+
+    /// A datagram left by the present pair.
+    pub(super) fn first_sent(&mut self, at: Time, io: &mut Io) {
+        if let Some(last) = self.switches.back_mut()
+            && last.first_packet.is_none()
+            && at >= last.at
+        {
+            last.first_packet = Some(at);
+            let switch = *last;
+            io.event(at, self.ulids, self.fii, EventKind::Switched(switch));
+            io.changed.insert(self.ulids);
+        }
+    }
+
     /// Report where payload goes now, if that changed.
     pub(super) fn tell_pair(&mut self, now: Time, io: &mut Io) {
         let new = self.current();
@@ -396,7 +444,7 @@ impl Context {
             self.sample_at = None;
         } else if self.sample_at.is_none_or(|t| t <= now) {
             let period = (self.keepalive_timeout / 3).min(self.settings.send_timeout(&io.config.reap));
-            self.sample_at = Some(now + period.max(Duration::from_millis(10)));
+            self.sample_at = Some(now + period.max(MIN_SAMPLE));
         }
     }
 
@@ -419,9 +467,12 @@ impl Context {
             available: self.local.available(host),
             timers: self.timers(io),
             standby: self.tester.standby(),
+            switches: self.switches.iter().copied().collect(),
             settings: self.settings.clone(),
             bare: if self.active() { self.flags.leaves() } else { Bare::No },
             takes_bare: if self.active() { self.flags.takes() } else { Bare::No },
+            last_heard: self.reap.last_heard(),
+            counters: self.reap.counters(),
         }
     }
 }

@@ -290,6 +290,7 @@ impl Engine {
         let offer = self.affordable(id, offer);
         let Some(ctx) = self.table.get_mut(id) else { return };
         let bad = commit(ctx, offer, r.options, self.io.rng.as_mut());
+        ctx.tune(&self.io);
         if ctx.peer_tag.replace(r.tag).is_some_and(|old| old != r.tag) {
             ctx.requests.clear();
             self.io.counters.recovered += 1;
@@ -359,6 +360,7 @@ impl Engine {
         let offer = self.affordable(id, offer);
         let Some(ctx) = self.table.get_mut(id) else { return };
         let bad = commit(ctx, offer, &m.options, self.io.rng.as_mut());
+        ctx.tune(&self.io);
         if ctx.peer_tag.replace(m.responder_tag).is_some_and(|old| old != m.responder_tag) {
             ctx.requests.clear();
         }
@@ -401,6 +403,9 @@ impl Engine {
         if by_r2 {
             ctx.reap.established_by_r2(&mut self.io.env(now));
         }
+        if self.io.config.reap.hot_standby {
+            ctx.set_hot_standby(now, true);
+        }
         let ulids = ctx.ulids;
         if again {
             self.io.counters.recovered += 1;
@@ -437,9 +442,9 @@ fn commit(
         Preferences::Count { offset } => Some((error_code::LOCATOR_COUNT, offset)),
     };
     offer.commit(&mut ctx.peer, rng);
-    if let Some(seconds) = options.keepalive_timeout {
-        ctx.announce(seconds);
-    }
+    // Another implementation may have taken the place of one that knew milliseconds
+    ctx.precise = false;
+    ctx.announce(options);
     bad
 }
 

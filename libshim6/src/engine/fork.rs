@@ -145,6 +145,7 @@ impl Engine {
             let Some(ctx) = self.table.get_mut(*id) else { continue };
             ctx.last_use = ctx.last_use.max(now);
             ctx.flow = ctx.flow.or(flow);
+            ctx.note_traffic(now, packets);
             if ctx.established() {
                 let mut env = self.io.env(now);
                 match dir {

@@ -1,10 +1,14 @@
 //! What crosses the border of the engine.
 
+use super::reap::ReapCounters;
 use super::settings::{ContextTimers, LocatorPreference, Settings};
 use super::suppress::Bare;
 use crate::addr::{ContextTag, Fii, FlowId, LocatorPair, UlidPair};
+use crate::event::Switch;
 use crate::identity::Identity;
+use crate::time::Time;
 use crate::wire::ReapState;
+use serde::{Deserialize, Serialize};
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
@@ -137,7 +141,8 @@ pub trait HostPolicy: Send {
 }
 
 /// States of a context (S6-6-4); IDLE is the absence of one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING-KEBAB-CASE")]
 pub enum ContextState {
     /// I1 sent.
     I1Sent,
@@ -219,10 +224,16 @@ pub struct ContextInfo {
     pub timers: ContextTimers,
     /// The alternative pair that was last confirmed by a test, if hot standby is on.
     pub standby: Option<LocatorPair>,
+    /// The latest switches of the pair, newest last; 16 at most.
+    pub switches: Vec<Switch>,
     /// What the application set, as far as it is in force.
     pub settings: Arc<Settings>,
     /// Which payload goes without extension header.
     pub bare: Bare,
     /// Which payload may come without.
     pub takes_bare: Bare,
+    /// When anything was last received.
+    pub last_heard: Option<Time>,
+    /// What REAP counted (RE-OP-05).
+    pub counters: ReapCounters,
 }

@@ -11,7 +11,8 @@
 //! | `table`, `context` | the contexts, their indices, their tags |
 //! | `establish`, `recover` | I1, R1, I2, R2; R1bis, I2bis, and a tag used twice |
 //! | `locators`, `verify`, `update` | Ls(local), Ls(peer), HBA and CGA verification, Update Request |
-//! | `settings`, `fork`, `standby` | what applications set, contexts of one socket, tests of alternative pairs |
+//! | `settings`, `fork` | what applications set, contexts of one socket |
+//! | `standby`, `back` | tests of alternative pairs, and the return to preferred ones |
 //! | `suppress` | header suppression: flags, and the flows that must stay told apart |
 //! | `dispatch` | which context a packet or an ICMPv6 error belongs to, Error messages |
 //! | `validator`, `limit` | what makes strangers harmless |
@@ -19,6 +20,7 @@
 //! | `icmp` | ICMPv6 errors, mapped back for the application |
 //! | [`reap`], [`pairs`] | reachability of locator pairs |
 
+mod back;
 mod context;
 mod counters;
 mod dispatch;
@@ -49,6 +51,7 @@ pub use io::{
     ContextInfo, ContextState, Datagram, Deliver, Direction, HostPolicy, IcmpDelivery, IcmpKind,
     LocalLocator, LocatorInfo, Transmit, Wake,
 };
+pub use reap::ReapCounters;
 pub use settings::{ContextTimers, Feedback, LocatorError, LocatorPreference, PathExplore, Settings, Setup};
 pub use suppress::Bare;
 
@@ -59,7 +62,7 @@ use crate::rng::Rng;
 use crate::time::Time;
 use crate::wire::{ErrorMessage, Message};
 use limit::Limiter;
-use reap::{Env, ReapCounters};
+use reap::Env;
 use std::collections::{BTreeSet, VecDeque};
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -350,11 +353,6 @@ impl Engine {
         self.context_of(ulids, 0)
     }
 
-    /// What REAP counted for that context (RE-OP-05).
-    pub fn reap_counters(&self, ulids: UlidPair) -> Option<ReapCounters> {
-        self.shared_instance(ulids).and_then(|id| self.table.get(id)).map(|ctx| ctx.reap.counters())
-    }
-
     /// All contexts, oldest first.
     pub fn contexts(&self) -> impl Iterator<Item = ContextInfo> {
         self.table.iter().map(|(_, ctx)| ctx.info(&self.io, &self.local))
@@ -363,6 +361,14 @@ impl Engine {
     /// What was counted since the start.
     pub fn counters(&self) -> &Counters {
         &self.io.counters
+    }
+
+    /// A datagram left by the pair that is in use since the last switch: the first, or a later one (then nothing follows).
+    pub fn first_sent(&mut self, at: Time, ulids: UlidPair, fii: Fii) {
+        let id = self.serving_instance(ulids, fii);
+        if let Some(ctx) = id.and_then(|id| self.table.get_mut(id)) {
+            ctx.first_sent(at, &mut self.io);
+        }
     }
 
     /// The configuration in force.

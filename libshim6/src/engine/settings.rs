@@ -195,6 +195,18 @@ impl Context {
         u16::try_from(seconds).unwrap_or(u16::MAX).max(1)
     }
 
+    /// The Send Timeout in milliseconds, for the option that is ours.
+    pub(super) fn timeout_ms(&self, io: &Io) -> u32 {
+        let t = self.settings.send_timeout(&io.config.reap);
+        u32::try_from(t.as_millis()).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// What of the Send Timeout the peer can know: whole seconds, if it knows no milliseconds.
+    fn honoured(&self, io: &Io) -> Duration {
+        let wanted = self.settings.send_timeout(&io.config.reap);
+        if self.precise { wanted } else { wanted.max(Duration::from_secs(self.timeout_seconds(io).into())) }
+    }
+
     /// The timers in force.
     pub(super) fn timers(&self, io: &Io) -> ContextTimers {
         let (config, explore) = (&io.config.reap, &self.settings.path_explore);
@@ -208,19 +220,27 @@ impl Context {
         }
     }
 
-    /// Give REAP its values, and tell the peer of another Send Timeout (RE-KT-03, RE-KT-07).
-    pub(super) fn set_timers(&mut self, now: Time, io: &mut Io) {
+    /// Give REAP its values.
+    pub(super) fn tune(&mut self, io: &Io) {
         let explore = self.settings.path_explore;
         self.reap.set_parameters(Parameters {
-            send_timeout: Some(self.settings.send_timeout(&io.config.reap)),
+            // A peer that could not know is never taken for dead before it had to send its Keepalives
+            send_timeout: Some(self.honoured(io)),
             initial_probes: explore.initial_probes,
             initial_probe_timeout: explore.initial_probe_timeout,
             keepalive_interval: explore.keepalive_interval,
             no_keepalives: self.settings.suppresses_keepalives(&io.config.reap),
+            careful: true,
         });
-        let seconds = self.timeout_seconds(io);
-        if self.established() && seconds != self.announced {
-            self.announced = seconds;
+    }
+
+    /// The same, after a change of the settings: the peer is told of another Send Timeout (RE-KT-03, RE-KT-07).
+    pub(super) fn set_timers(&mut self, now: Time, io: &mut Io) {
+        self.tune(io);
+        let (known, new) = (self.announced, self.timeout_ms(io));
+        let same = if self.precise { known == new } else { known.div_ceil(1000) == new.div_ceil(1000) };
+        if self.established() && !same {
+            self.announced = new;
             self.request_update(now, io, News { keepalive: true, ..News::default() }, false);
         }
     }
@@ -345,7 +365,9 @@ impl Engine {
 
     /// Keep an alternative pair confirmed (SHIM_HOT_STANDBY), or stop it.
     pub fn set_hot_standby(&mut self, now: Time, ulids: UlidPair, fii: Fii, on: bool) {
-        self.with_established(now, ulids, fii, |ctx, env| ctx.set_hot_standby(env.now, on));
+        self.with_established(now, ulids, fii, |ctx, env| {
+            ctx.set_hot_standby(env.now, on || env.config.hot_standby);
+        });
     }
 
     /// Test the way to a locator of the peer (API-PTX-12). No effect for one that is not in Ls(peer).

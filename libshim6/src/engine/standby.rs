@@ -1,9 +1,11 @@
-//! Tests of alternative pairs of a context while the current one works: for hot standby, for pairs that an application
-//! prefers, and for locators of the peer that it asks about (RE-FI-12 to RE-FI-14, API-HOT-08 to API-HOT-14, API-PTX-12).
+//! Tests of pairs of a context while the current one works: for hot standby, for pairs that are preferred to the current
+//! one, for locators of the peer that an application asks about, and for the round-trip time that a Send Timeout below a
+//! second needs (RE-FI-12 to RE-FI-14, API-HOT-08 to API-HOT-14, API-PTX-12). What is preferred: `back`.
 
 use super::Io;
+use super::back::Left;
 use super::context::Context;
-use super::reap::TestOutcome;
+use super::reap::{Standby, TestOutcome};
 use crate::addr::LocatorPair;
 use crate::time::Time;
 use crate::wire::ReapState;
@@ -11,8 +13,16 @@ use std::collections::VecDeque;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-/// Between the starts of two tests of a context (RE-FI-14).
+/// Between the starts of two tests of a context (RE-FI-14), unless this many packets have passed since: a test takes two
+/// packets, two more where the current pair has to be asked too, and both hosts make tests.
 const SPACING: Duration = Duration::from_secs(1);
+const PACKETS: u64 = 800;
+/// No tests of the standby pair closer than this.
+const MIN_PERIOD: Duration = Duration::from_millis(100);
+/// Standby tests of a context without traffic get rarer, up to this time between them.
+const MAX_IDLE: Duration = Duration::from_secs(15);
+/// A pair that answers so soon after it was taken for dead was no dead pair.
+pub(super) const FALSE_ALARM: Duration = Duration::from_secs(3);
 /// Longest time between two tests of a preferred pair that does not work.
 const MAX_RETRY: Duration = Duration::from_secs(60);
 /// How long a failed test counts (API-ERR-11).
@@ -27,6 +37,13 @@ pub(super) struct Tester {
     /// Locators of the peer that an application asked about.
     asked: VecDeque<Ipv6Addr>,
     started: Option<Time>,
+    /// Packets of the flow, and how many there had been when the last test began.
+    packets: u64,
+    packets_then: u64,
+    /// Standby tests since the last packet, doubling the time to the next.
+    idle: u32,
+    /// Pairs that failed, and how they do since.
+    pub(super) left: Vec<Left>,
     /// The confirmed alternative, and when its test began.
     standby: Option<(LocatorPair, Time)>,
     standby_due: Option<Time>,
@@ -46,6 +63,17 @@ impl Tester {
     /// The confirmed alternative.
     pub(super) fn standby(&self) -> Option<LocatorPair> {
         self.standby.map(|(pair, _)| pair)
+    }
+
+    /// Packets have passed since the last test began.
+    pub(super) fn has_traffic(&self) -> bool {
+        self.packets != self.packets_then
+    }
+
+    /// Packets of the flow passed; whether they are the first for a while.
+    pub(super) fn traffic(&mut self, packets: u64) -> bool {
+        self.packets = self.packets.saturating_add(packets);
+        std::mem::take(&mut self.idle) > 1
     }
 
     /// The application's wishes changed: they are looked at anew.
@@ -75,42 +103,90 @@ impl Context {
         }
     }
 
-    /// Standby tests begin at least this often (API-HOT-09).
-    fn period(&self, io: &Io) -> Duration {
-        self.settings.send_timeout(&io.config.reap).max(SPACING)
+    /// Standby tests begin this often while there is traffic, as far as the budget allows it (API-HOT-09): every Send
+    /// Timeout unless a time was set, not before the answer to the last can be there, and not more often than once a second
+    /// where that is not needed.
+    fn wanted_period(&self, io: &Io) -> Duration {
+        let config = &io.config.reap;
+        let rtt = self.reap.rtt().unwrap_or_default();
+        config
+            .standby_interval
+            .unwrap_or_else(|| self.settings.send_timeout(config).max(MIN_PERIOD))
+            .max(rtt * 4)
+    }
+
+    /// The longest time between two standby tests under traffic.
+    pub(super) fn period(&self, io: &Io) -> Duration {
+        self.wanted_period(io).max(SPACING)
+    }
+
+    /// When the next standby test is wanted after one that begins now.
+    fn next_standby(&mut self, now: Time, io: &Io) -> Time {
+        let idle = !self.tester.has_traffic();
+        self.tester.idle = if idle { (self.tester.idle + 1).min(16) } else { 0 };
+        if self.tester.idle == 0 {
+            return now + self.wanted_period(io);
+        }
+        let period = self.period(io);
+        now + super::context::backoff(period, self.tester.idle).min(MAX_IDLE.max(period))
+    }
+
+    /// Traffic of the flow. After a quiet stretch the standby pair is old: it is tested at once.
+    pub(super) fn note_traffic(&mut self, now: Time, packets: u64) {
+        if self.tester.traffic(packets) && self.tester.hot {
+            self.tester.standby_due = Some(now);
+        }
+    }
+
+    /// When a test may begin again.
+    fn free(&self, now: Time) -> Time {
+        let spent = self.tester.packets - self.tester.packets_then;
+        match self.tester.started {
+            Some(t) if spent < PACKETS => (t + SPACING).max(now),
+            _ => now,
+        }
     }
 
     /// Start a test if one is due, and plan the next. Called after every event of the context.
     pub(super) fn run_tests(&mut self, now: Time, io: &mut Io) {
         self.tester.next = None;
-        if !self.established()
-            || self.reap.state() != ReapState::Operational
-            || self.reap.testing().is_some()
-            || !(self.tester.hot || self.settings.wishes() || !self.tester.asked.is_empty())
+        if !self.established() || self.reap.state() != ReapState::Operational || self.reap.testing().is_some()
         {
             return;
         }
-        let wish = self.wish();
+        self.forget_left(now);
+        let rtt = self.reap.wants_rtt(&io.config.reap);
+        let wish = self.wish(io);
+        if !(self.tester.hot || rtt || wish.is_some() || !self.tester.asked.is_empty()) {
+            (self.tester.wish_due, self.tester.wish_fails) = (None, 0);
+            return;
+        }
         if wish.is_none() {
             (self.tester.wish_due, self.tester.wish_fails) = (None, 0);
         } else if self.tester.wish_due.is_none() {
-            self.tester.wish_due = Some(now + self.period(io));
+            self.tester.wish_due = Some(now + self.wish_delay(wish, io));
         }
         let alternative = if self.tester.hot { self.alternative() } else { None };
-        let free = self.tester.started.map_or(now, |t| t + SPACING).max(now);
+        let free = self.free(now);
+        // A test that fails goes on for a while; one for the round-trip time needs traffic that could be lost
+        let rtt = rtt && self.tester.has_traffic();
+        let wish_waits = self.wish_waits(wish);
         let at = |due: Option<Time>, wanted: bool| due.filter(|_| wanted).map(|t| t.max(free));
         let times = [
             at(Some(now), !self.tester.asked.is_empty()),
-            at(self.tester.wish_due, wish.is_some()),
+            at(Some(now), rtt),
+            at(self.tester.wish_due, wish.is_some() && !wish_waits),
             at(self.tester.standby_due, alternative.is_some()),
         ];
         let due = |i: usize| times[i].is_some_and(|t| t <= now);
         let pair = if due(0) {
             self.tester.asked.pop_front().and_then(|addr| self.way_to(addr))
         } else if due(1) {
-            wish
+            Some(self.reap.current())
         } else if due(2) {
-            self.tester.standby_due = Some(now + self.period(io));
+            wish
+        } else if due(3) {
+            self.tester.standby_due = Some(self.next_standby(now, io));
             alternative
         } else {
             self.tester.next = times.into_iter().flatten().min();
@@ -119,20 +195,11 @@ impl Context {
         let started = pair.is_some_and(|pair| self.reap.start_test(&mut io.env(now), pair));
         if started {
             self.tester.started = Some(now);
+            self.tester.packets_then = self.tester.packets;
             self.run_reap(now, io);
         } else {
             self.tester.next = Some(now + Duration::from_millis(1));
         }
-    }
-
-    /// The pair that the application prefers to the current one, if there is one.
-    fn wish(&self) -> Option<LocatorPair> {
-        if !self.settings.wishes() {
-            return None;
-        }
-        let current = self.reap.current();
-        let best = self.reap.usable().min_by_key(|p| self.settings.wish(*p))?;
-        (self.settings.wish(best) < self.settings.wish(current)).then_some(best)
     }
 
     /// The pair that hot standby should confirm: of those that share no end with the current one, then the others, the
@@ -157,17 +224,23 @@ impl Context {
     pub(super) fn test_ended(&mut self, now: Time, io: &mut Io, pair: LocatorPair, outcome: TestOutcome) {
         let began = self.tester.started.unwrap_or(now);
         let period = self.period(io);
-        let wish = self.wish() == Some(pair);
+        let wish = self.wish(io) == Some(pair);
+        let ready = self.note_test(now, io, pair, outcome);
         match outcome {
             TestOutcome::Confirmed => {
                 if self.tester.hot && pair != self.reap.current() {
                     self.tester.failed.clear();
                     self.tester.standby = Some((pair, began));
                     // API-HOT-11
-                    self.reap.set_standby(Some((pair, began + period * 2)));
+                    let next = self.tester.standby_due.map_or(period, |t| t.since(began)).max(period);
+                    let until = began + next * 2;
+                    self.reap.set_standby(Some(Standby { pair, confirmed: began, until }));
                 }
-                if wish {
+                if wish && ready {
                     self.reap.switch_to(pair);
+                } else if wish {
+                    self.tester.wish_fails = 0;
+                    self.tester.wish_due = Some(now + self.wish_delay(Some(pair), io));
                 }
             }
             TestOutcome::Failed => {
@@ -197,6 +270,7 @@ impl Context {
 
     /// The current pair is another one: what stood by may be in use now.
     pub(super) fn pair_changed(&mut self, now: Time) {
+        (self.tester.wish_due, self.tester.wish_fails) = (None, 0);
         if self.tester.hot {
             self.tester.standby = self.tester.standby.filter(|(p, _)| *p != self.reap.current());
             self.tester.standby_due = Some(now);

@@ -91,7 +91,7 @@ impl Context {
     /// Send the outstanding request (again), over the current pair.
     pub(super) fn send_update(&mut self, now: Time, io: &mut Io) {
         let pair = self.reap.current();
-        let seconds = self.timeout_seconds(io);
+        let (seconds, milliseconds) = (self.timeout_seconds(io), self.timeout_ms(io));
         let (Some(update), Some(receiver_tag)) = (&mut self.update, self.peer_tag) else { return };
         let timers = &io.config.shim6;
         let base = backoff(timers.update_timeout, update.sent).min(timers.max_update_timeout);
@@ -108,7 +108,8 @@ impl Context {
                 signature: if news.list { ctx.local.signature() } else { None },
                 preferences: news.preferences.then(|| ctx.local.preferences()),
                 pds: if with_pds { ctx.local.pds() } else { None },
-                keepalive_timeout: if news.keepalive { Some(seconds) } else { None },
+                keepalive_timeout: news.keepalive.then_some(seconds),
+                precise_timeout: news.keepalive.then_some(milliseconds),
                 capabilities: ctx.flags.own.filter(|_| news.flags),
                 ..Options::default()
             };
@@ -212,9 +213,8 @@ impl Engine {
                 ctx.requests.pop_front();
             }
             ctx.requests.push_back(m.request_nonce);
-            if let Some(seconds) = m.options.keepalive_timeout {
-                ctx.announce(seconds);
-            }
+            ctx.announce(&m.options);
+            ctx.tune(&self.io);
             if news {
                 self.io.event(now, ctx.ulids, ctx.fii, EventKind::LocatorsChanged);
                 self.io.changed.insert(ctx.ulids);

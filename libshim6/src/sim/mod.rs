@@ -236,6 +236,9 @@ impl World {
         };
         self.flows[flow].traffic[side].sent += 1;
         self.transmit(pair, packet);
+        if let Some(e) = self.hosts[h].engine_mut() {
+            e.first_sent(now, ulids, 0);
+        }
         self.hosts[h].note_sent(now, ulids, bytes, flow);
         self.drain(h);
     }

@@ -117,6 +117,11 @@ pub fn current() -> Option<&'static Running> {
     unsafe { RUNNING.load(Acquire).as_ref() }
 }
 
+/// Has the engine been asked for, so that its settings have been read?
+pub fn was_asked_for() -> bool {
+    current().is_some() || OFF.load(Acquire)
+}
+
 /// The engine, started if need be. `None` if it cannot run here; that is logged once and remembered.
 /// Inside `guard::slow` only.
 pub fn ensure() -> Option<&'static Running> {

@@ -6,7 +6,8 @@
 //! names come from our table, and datagrams are sent with source and destination named.
 
 use super::guard;
-use super::state::{ForkLock, Mode, all, flag};
+use super::peers::Peer;
+use super::state::{ForkLock, Mode, Socket, all, flag};
 use super::table::{self, Pinned};
 use super::{registry, sys};
 use crate::driver::host::UlidLoss;
@@ -62,15 +63,19 @@ pub fn ulid_lost(ulid: Ipv6Addr) -> UlidLoss {
     }
     let mut result = UlidLoss::Handled;
     for socket in all().filter_map(Pinned::new) {
-        if socket.inner().local != ulid {
+        let local = socket.inner().local;
+        if local != ulid && !(local.is_unspecified() && verifies_sums(&socket)) {
             continue;
         }
         let handled = match socket.mode() {
             Mode::Connected if !socket.cell().is_some_and(|cell| cell.is_associated()) => true,
-            Mode::Connected => !socket.has(flag::APP_BOUND) && detach(&socket),
+            // A raw socket whose association is dissolved hears nothing any more.
+            Mode::Connected => !socket.has(flag::APP_BOUND | flag::RAW) && detach(&socket),
             // Bound by the application, or it would not have the address.
             Mode::Unconnected => {
-                !socket.inner().peers.iter().any(|(_, p)| p.cell.as_ref().is_some_and(|c| c.is_associated()))
+                let goes_on =
+                    |p: &Peer| p.local == ulid && p.cell.as_ref().is_some_and(|c| c.is_associated());
+                !socket.inner().peers.iter().any(|(_, p)| goes_on(p))
             }
             Mode::Plain | Mode::Detached => true,
         };
@@ -79,6 +84,16 @@ pub fn ulid_lost(ulid: Ipv6Addr) -> UlidLoss {
         }
     }
     result
+}
+
+/// Is it a raw socket whose checksums the kernel verifies over the addresses (IPV6_CHECKSUM)? What is re-injected to it
+/// has to carry the ULIDs.
+pub fn verifies_sums(socket: &Socket) -> bool {
+    socket.has(flag::RAW) && {
+        let _stable = descriptors_are_stable();
+        let fd = table::descriptors(socket).next();
+        fd.is_some_and(|fd| sys::checksum_offset(fd).is_some())
+    }
 }
 
 /// It is back. Detached sockets stay so: the kernel could not be made to connect them from just this address.

@@ -18,10 +18,11 @@ pub struct Sockets;
 /// Is a socket with this peer or without one the right one for the flow?
 fn matches(socket: &Socket, ulids: UlidPair, flow: FlowId) -> bool {
     let inner = socket.inner();
+    let peer_port = |port| if socket.has(flag::RAW) { 0 } else { port };
     match socket.mode() {
         Mode::Plain => false,
         Mode::Connected | Mode::Detached => {
-            let peer = inner.peer.map(|p| (*p.ip(), p.port()));
+            let peer = inner.peer.map(|p| (*p.ip(), peer_port(p.port())));
             inner.local == ulids.local && peer == Some((ulids.peer, flow.peer_port))
         }
         Mode::Unconnected => inner.local.is_unspecified() || inner.local == ulids.local,
@@ -52,19 +53,13 @@ impl SocketHost for Sockets {
     fn serves(&self, ulids: UlidPair, flow: Option<FlowId>) -> bool {
         let wants = |s: &Pinned| !s.has(flag::DONT_SHIM);
         match flow {
-            Some(flow) if c_int::from(flow.protocol) == libc::IPPROTO_UDP => {
-                registry::at_port(flow.local_port).iter().any(|s| wants(s) && matches(s, ulids, flow))
-            }
-            Some(_) => false,
+            Some(flow) => registry::of_flow(flow).iter().any(|s| wants(s) && matches(s, ulids, flow)),
             None => users(ulids).any(|s| wants(&s)),
         }
     }
 
     fn deliver_to(&self, ulids: UlidPair, flow: FlowId) -> Option<DeliverTo> {
-        if c_int::from(flow.protocol) != libc::IPPROTO_UDP {
-            return None;
-        }
-        let sockets = registry::at_port(flow.local_port);
+        let sockets = registry::of_flow(flow);
         let mut fitting = sockets.iter().filter(|s| matches(s, ulids, flow));
         // As in the kernel, a socket that has the peer comes before one that has none.
         let mut best = fitting.next()?;
@@ -73,7 +68,7 @@ impl SocketHost for Sockets {
         }
         let wildcard = match best.mode() {
             Mode::Detached => true,
-            Mode::Unconnected => best.inner().local.is_unspecified(),
+            Mode::Unconnected => best.inner().local.is_unspecified() && !detach::verifies_sums(best),
             Mode::Plain | Mode::Connected => false,
         };
         Some(if wildcard && detach::is_lost(&ulids.local) { DeliverTo::Loopback } else { DeliverTo::Ulid })
@@ -100,10 +95,11 @@ impl SocketHost for Sockets {
     fn takes_bare(&self, ulids: UlidPair, flow: Option<FlowId>) -> bool {
         let mut sockets: Vec<Pinned> = users(ulids).collect();
         if let Some(flow) = flow {
-            let more = registry::at_port(flow.local_port).into_iter().filter(|s| matches(s, ulids, flow));
+            let more = registry::of_flow(flow).into_iter().filter(|s| matches(s, ulids, flow));
             sockets.extend(more);
         }
-        sockets.retain(|s| !s.has(flag::DONT_SHIM));
+        // Raw sockets get nothing bare, and send nothing bare (LS-S-20).
+        sockets.retain(|s| !s.has(flag::DONT_SHIM | flag::RAW));
         let ports = Ports::read();
         !sockets.is_empty() && sockets.iter().all(|s| takes_bare(s, &ports))
     }

@@ -17,6 +17,7 @@ mod detach;
 pub mod guard;
 pub mod host;
 pub mod leave;
+mod memory;
 pub mod ops;
 mod peers;
 mod ports;
@@ -33,6 +34,19 @@ mod tests;
 /// The shim does not take this call: make the plain one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bypass;
+
+/// Ask an operation, and make the plain call with the same arguments where it bypasses: what a hook of the preload
+/// library and a function of the C library have in common. In an `unsafe` block, for both are the libc function.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! ask_or_call {
+    ($op:ident($($arg:expr),*)) => {
+        match $crate::socket::ops::$op($($arg),*) {
+            Ok(value) => value,
+            Err($crate::socket::Bypass) => $crate::socket::real::$op($($arg),*),
+        }
+    };
+}
 
 /// What an operation answers: the value that the application gets (`errno` is set), or that the plain call is due.
 pub type Outcome<T> = Result<T, Bypass>;

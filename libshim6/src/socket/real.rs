@@ -1,35 +1,92 @@
-//! The libc functions that the preload library stands in front of.
+//! The libc functions that the shim stands in front of.
 //!
-//! Looked up one by one at their first use with `dlsym(RTLD_NEXT)`, so that a hook works before any constructor has
-//! run. The ABI is `C-unwind`: a thread that is cancelled inside one of them is unwound through our frames.
+//! Looked up one by one at their first use, so that a hook works before any constructor has run: with
+//! `dlsym(RTLD_NEXT)` by the preload library, as [`look_up`] says by a linked one. The ABI is `C-unwind`: a thread that
+//! is cancelled inside one of them is unwound through our frames.
 
 #![allow(missing_docs, clippy::missing_safety_doc)]
 
-use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec};
-use std::ffi::CStr;
+use libc::{
+    c_int, c_uint, c_void, iovec, mmsghdr, msghdr, nfds_t, off_t, pollfd, size_t, sockaddr, socklen_t,
+    ssize_t, timespec,
+};
+use std::ffi::{CStr, c_char};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
-fn lookup(cache: &AtomicPtr<c_void>, name: &CStr) -> *mut c_void {
+/// Which of the functions of a name is the real one for this copy of the shim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Lookup {
+    /// The next in the lookup order of the process: what a hook needs. The default.
+    Next,
+    /// The same, or where there is no lookup at run time (a static executable), that of the linker.
+    NextOrLinked,
+    /// That of the process: the hooks of the preload library, whose engine serves this copy too.
+    Hooks,
+    /// `shim6_*` of another copy in this process, whose engine serves this copy too.
+    OtherCopy,
+}
+
+static LOOKUP: AtomicU8 = AtomicU8::new(Lookup::Next as u8);
+
+/// Decide where functions come from. Those that have been called already stay where they are.
+pub fn look_up(how: Lookup) {
+    LOOKUP.store(how as u8, Ordering::Release);
+}
+
+/// What the names of the C functions begin with.
+const PREFIX: &str = "shim6_";
+
+fn symbol(handle: *mut c_void, name: &CStr) -> *mut c_void {
+    // SAFETY: `name` is NUL-terminated; dlsym allocates nothing where the symbol exists.
+    unsafe { libc::dlsym(handle, name.as_ptr()) }
+}
+
+/// The first global symbol of this name in the process; null if there is none.
+pub fn process_symbol(name: &CStr) -> *const c_void {
+    symbol(libc::RTLD_DEFAULT, name)
+}
+
+/// `prefixed` is the name with [`PREFIX`]; `linked` what the linker found, if anything.
+fn lookup(cache: &AtomicPtr<c_void>, prefixed: &'static CStr, linked: *mut c_void) -> *mut c_void {
     let known = cache.load(Ordering::Relaxed);
     if !known.is_null() {
         return known;
     }
-    // SAFETY: `name` is NUL-terminated; dlsym allocates nothing where the symbol exists.
-    let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
+    let name = prefixed.to_bytes_with_nul().get(PREFIX.len()..).map(CStr::from_bytes_with_nul);
+    let Some(Ok(name)) = name else { return linked };
+    let how = LOOKUP.load(Ordering::Acquire);
+    let mut found = ptr::null_mut();
+    if how == Lookup::OtherCopy as u8 {
+        found = symbol(libc::RTLD_DEFAULT, prefixed);
+    }
+    if found.is_null() {
+        let by_process = how == Lookup::OtherCopy as u8 || how == Lookup::Hooks as u8;
+        found = symbol(if by_process { libc::RTLD_DEFAULT } else { libc::RTLD_NEXT }, name);
+    }
+    // Inside the preload library the linker's would be the hook itself.
+    if found.is_null() && how != Lookup::Next as u8 {
+        found = linked;
+    }
     cache.store(found, Ordering::Relaxed);
     found
 }
 
+macro_rules! prefixed {
+    ($name:ident) => {
+        // SAFETY: the literal has one NUL, at its end.
+        unsafe { CStr::from_bytes_with_nul_unchecked(concat!("shim6_", stringify!($name), "\0").as_bytes()) }
+    };
+}
+
 macro_rules! real {
     ($($name:ident($($arg:ident: $ty:ty),*) -> $ret:ty;)*) => {$(
-        #[doc = concat!("The next `", stringify!($name), "` in the lookup order of the process.")]
+        #[doc = concat!("The real `", stringify!($name), "` for this copy of the shim.")]
         #[inline]
         pub unsafe fn $name($($arg: $ty),*) -> $ret {
             static CACHE: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
-            // SAFETY: the literal has one NUL, at its end.
-            let name = unsafe { CStr::from_bytes_with_nul_unchecked(concat!(stringify!($name), "\0").as_bytes()) };
-            let f = lookup(&CACHE, name);
+            let f = lookup(&CACHE, prefixed!($name), linked::$name());
             if f.is_null() {
                 // SAFETY: errno is thread-local and always writable.
                 unsafe { *libc::__errno_location() = libc::ENOSYS };
@@ -42,6 +99,35 @@ macro_rules! real {
             }
         }
     )*};
+}
+
+/// What the linker found for a name, where every C library has it.
+mod linked {
+    use super::*;
+
+    macro_rules! linked {
+        ($($name:ident)*) => {$(
+            pub fn $name() -> *mut c_void {
+                unsafe extern "C" {
+                    fn $name();
+                }
+                $name as *const () as *mut c_void
+            }
+        )*};
+    }
+    macro_rules! looked_up {
+        ($($name:ident)*) => {$(
+            pub fn $name() -> *mut c_void {
+                ptr::null_mut()
+            }
+        )*};
+    }
+    linked! {
+        socket socketpair bind connect getsockname getpeername getsockopt setsockopt shutdown send sendto sendmsg
+        sendmmsg write writev recv recvfrom recvmsg recvmmsg read readv sendfile splice close fclose dup dup2 dup3
+        poll fcntl
+    }
+    looked_up! { __recv_chk __recvfrom_chk __read_chk close_range preadv2 pwritev2 }
 }
 
 real! {
@@ -66,6 +152,10 @@ real! {
     recvmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flags: c_int, timeout: *mut timespec) -> c_int;
     read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t;
     readv(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t;
+    preadv2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t;
+    pwritev2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t;
+    sendfile(fd: c_int, from: c_int, offset: *mut off_t, count: size_t) -> ssize_t;
+    splice(from: c_int, from_offset: *mut off_t, fd: c_int, offset: *mut off_t, len: size_t, flags: c_uint) -> ssize_t;
     __recv_chk(fd: c_int, buf: *mut c_void, len: size_t, size: size_t, flags: c_int) -> ssize_t;
     __recvfrom_chk(fd: c_int, buf: *mut c_void, len: size_t, size: size_t, flags: c_int, addr: *mut sockaddr, alen: *mut socklen_t) -> ssize_t;
     __read_chk(fd: c_int, buf: *mut c_void, len: size_t, size: size_t) -> ssize_t;
@@ -75,12 +165,13 @@ real! {
     dup(fd: c_int) -> c_int;
     dup2(old: c_int, new: c_int) -> c_int;
     dup3(old: c_int, new: c_int, flags: c_int) -> c_int;
+    poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int;
 }
 
 /// `closefrom`, which has no return value.
 pub unsafe fn closefrom(low: c_int) {
     static CACHE: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
-    let f = lookup(&CACHE, c"closefrom");
+    let f = lookup(&CACHE, prefixed!(closefrom), ptr::null_mut());
     if !f.is_null() {
         // SAFETY: that is glibc's signature of it.
         unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C-unwind" fn(c_int)>(f)(low) }
@@ -90,9 +181,9 @@ pub unsafe fn closefrom(low: c_int) {
 /// `fcntl` and `fcntl64`, whose third argument is whatever `cmd` makes of it.
 pub unsafe fn fcntl(fd: c_int, cmd: c_int, arg: *mut c_void) -> c_int {
     static CACHE: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
-    let mut f = lookup(&CACHE, c"fcntl64");
+    let mut f = lookup(&CACHE, prefixed!(fcntl64), ptr::null_mut());
     if f.is_null() {
-        f = lookup(&CACHE, c"fcntl");
+        f = lookup(&CACHE, prefixed!(fcntl), linked::fcntl());
     }
     if f.is_null() {
         // SAFETY: errno is thread-local and always writable.
@@ -106,10 +197,25 @@ pub unsafe fn fcntl(fd: c_int, cmd: c_int, arg: *mut c_void) -> c_int {
     }
 }
 
+/// `shim6_configure` of the copy that serves the process, which may be the preload library.
+pub unsafe fn configure(settings: *const c_char) -> c_int {
+    let mut f = process_symbol(c"shim6_preloaded");
+    if f.is_null() {
+        f = process_symbol(c"shim6_configure");
+    }
+    if f.is_null() {
+        // SAFETY: errno is thread-local and always writable.
+        unsafe { *libc::__errno_location() = libc::ENOSYS };
+        return -1;
+    }
+    // SAFETY: that is the signature of both.
+    unsafe { std::mem::transmute::<*const c_void, unsafe extern "C" fn(*const c_char) -> c_int>(f)(settings) }
+}
+
 /// `pthread_exit`, which does not return.
 pub unsafe fn pthread_exit(value: *mut c_void) -> ! {
     static CACHE: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
-    let f = lookup(&CACHE, c"pthread_exit");
+    let f = lookup(&CACHE, prefixed!(pthread_exit), ptr::null_mut());
     if !f.is_null() {
         // SAFETY: that is its signature.
         unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C-unwind" fn(*mut c_void) -> !>(f)(value) }

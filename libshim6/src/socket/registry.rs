@@ -1,7 +1,10 @@
-//! Local UDP port -> shim sockets, for the engine thread: to whom a datagram that it received belongs.
+//! Local UDP port -> shim sockets, for the engine thread: to whom a datagram that it received belongs. Raw sockets stand
+//! under the number of their protocol, as in the kernel.
 
 use super::state::{ForkLock, Socket, all};
 use super::table::Pinned;
+use crate::addr::FlowId;
+use crate::driver::udp::UDP;
 use std::collections::HashMap;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -56,10 +59,15 @@ fn take(map: &mut HashMap<u16, Vec<&'static Socket>>, socket: &Socket, port: u16
     }
 }
 
-/// The open shim sockets on a local port, oldest first.
-pub fn at_port(port: u16) -> Vec<Pinned> {
+/// The open shim sockets that a flow may belong to: of its protocol, and on its local port if it has ports. Oldest first.
+pub fn of_flow(flow: FlowId) -> Vec<Pinned> {
+    let port = if flow.protocol == UDP { flow.local_port } else { flow.protocol.into() };
     with(|map| {
-        map.get(&port).map_or(Vec::new(), |list| list.iter().copied().filter_map(Pinned::new).collect())
+        let open = |list: &Vec<&'static Socket>| {
+            let of_protocol = list.iter().copied().filter(|s| s.protocol() == flow.protocol);
+            of_protocol.filter_map(Pinned::new).collect()
+        };
+        map.get(&port).map_or(Vec::new(), open)
     })
 }
 

@@ -3,7 +3,9 @@
 use super::guard;
 use super::peers::Peers;
 use super::registry;
+use crate::addr::FlowId;
 use crate::driver::cell::Cell;
+use crate::driver::udp::UDP;
 use std::cell::UnsafeCell;
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::ptr;
@@ -33,8 +35,10 @@ const MODE: u32 = 3;
 
 /// Facts about a socket that are read on hot paths; the lowest two bits of the word are the [`Mode`].
 pub mod flag {
-    /// IPv6 UDP.
+    /// IPv6 UDP, or a raw IPv6 socket of a protocol that the shim serves.
     pub const ELIGIBLE: u32 = 1 << 2;
+    /// A raw socket: datagrams without ports ([`super::Socket::protocol`]).
+    pub const RAW: u32 = 1 << 20;
     /// SHIM_DONTSHIM is 1.
     pub const DONT_SHIM: u32 = 1 << 3;
     /// The application asked for IPV6_RECVPKTINFO.
@@ -65,8 +69,10 @@ pub struct Socket {
     refs: AtomicU64,
     flags: AtomicU32,
     cell: AtomicPtr<Cell>,
-    /// 0 until known.
+    /// 0 until known. The kernel gives a raw socket the number of its protocol.
     pub local_port: AtomicU32,
+    /// Next header of what a raw socket sends; 0 for UDP.
+    raw_protocol: AtomicU32,
     /// Segment size set by the application with UDP_SEGMENT; 0: none.
     pub segment: AtomicU32,
     /// The kernel's name for the socket; a descriptor that shows another one was replaced behind our back.
@@ -160,6 +166,7 @@ impl Socket {
                 flags: AtomicU32::new(0),
                 cell: AtomicPtr::new(ptr::null_mut()),
                 local_port: AtomicU32::new(0),
+                raw_protocol: AtomicU32::new(0),
                 segment: AtomicU32::new(0),
                 cookie: AtomicU64::new(0),
                 inner: ForkLock::new(Inner::new()),
@@ -231,6 +238,25 @@ impl Socket {
             self.flags.fetch_or(flag, SeqCst);
         } else {
             self.flags.fetch_and(!flag, SeqCst);
+        }
+    }
+
+    /// It is a raw socket of this protocol. Before it is installed in the table.
+    pub fn set_raw(&self, protocol: u8) {
+        self.raw_protocol.store(protocol.into(), Relaxed);
+        self.set(flag::RAW, true);
+    }
+
+    /// Next header of its datagrams.
+    pub fn protocol(&self) -> u8 {
+        if self.has(flag::RAW) { self.raw_protocol.load(Relaxed) as u8 } else { UDP }
+    }
+
+    /// Its flow with a peer at this port.
+    pub fn flow(&self, peer_port: u16) -> FlowId {
+        match self.protocol() {
+            UDP => FlowId { protocol: UDP, local_port: self.local_port.load(Relaxed) as u16, peer_port },
+            protocol => FlowId { protocol, local_port: 0, peer_port: 0 },
         }
     }
 
@@ -331,7 +357,7 @@ fn sweep() {
             drop(unsafe { Arc::from_raw(cell) });
         }
         *socket.inner() = Inner::new();
-        for field in [&socket.local_port, &socket.segment, &socket.flags] {
+        for field in [&socket.local_port, &socket.raw_protocol, &socket.segment, &socket.flags] {
             field.store(0, Release);
         }
         socket.cookie.store(0, Release);

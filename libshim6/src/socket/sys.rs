@@ -1,5 +1,6 @@
 //! Our own system calls, by `syscall(2)`: they reach no hook and are no cancellation points.
 
+use super::memory;
 use libc::{c_int, c_long, c_void, sockaddr_in6, socklen_t};
 use std::net::{Ipv6Addr, SocketAddrV6};
 
@@ -20,35 +21,25 @@ pub fn from_raw(a: &sockaddr_in6) -> SocketAddrV6 {
     SocketAddrV6::new(ip, u16::from_be(a.sin6_port), u32::from_be(a.sin6_flowinfo), a.sin6_scope_id)
 }
 
-/// May an application's pointer be one? Not in the first page, nor in the kernel's half. Where the answer is no, the
-/// plain call gives EFAULT, which the shim leaves to it.
+/// Can `len` octets at `p` be read, as what `p` points to? Where they cannot, or where the pointer is not aligned, the
+/// answer is the kernel's to give: the plain call. Costs a few loads, and a system call where a page is new to us. What the program unmaps after it was used with a socket
+/// is not noticed.
 #[inline]
-pub fn plausible<T>(p: *const T) -> bool {
-    p as isize >= 4096
+pub fn can_read<T>(p: *const T, len: usize) -> bool {
+    p.is_aligned() && memory::checked(p as usize, len, memory::Access::Read)
 }
 
-/// Can `len` octets at `p` be read? One system call; a kernel before 5.14 cannot tell and says yes.
-pub fn can_read<T>(p: *const T, len: usize) -> bool {
-    const MADV_POPULATE_READ: c_int = 22;
-    const PAGE: usize = 4096;
-    if !plausible(p) {
-        return false;
-    }
-    let first = p as usize & !(PAGE - 1);
-    let Some(end) = (p as usize).checked_add(len.max(1)) else { return false };
-    let saved = super::guard::errno();
-    // SAFETY: maps pages that are there in any case, and touches no memory.
-    let r = unsafe { libc::syscall(libc::SYS_madvise, first, end - first, MADV_POPULATE_READ) };
-    let error = super::guard::errno();
-    super::guard::set_errno(saved);
-    r == 0 || !matches!(error, libc::EFAULT | libc::ENOMEM)
+/// As [`can_read`], for writing.
+#[inline]
+pub fn can_write<T>(p: *const T, len: usize) -> bool {
+    p.is_aligned() && memory::checked(p as usize, len, memory::Access::Write)
 }
 
 /// The address family that an application passed in the kind of call that may take its time; `None` if the kernel is
 /// going to refuse the address.
 pub fn family(addr: *const libc::sockaddr, len: socklen_t) -> Option<c_int> {
     let sane = (size_of::<libc::sa_family_t>()..=MAX_NAME).contains(&(len as usize));
-    if !sane || !can_read(addr, len as usize) {
+    if !sane || !can_read(addr.cast::<u8>(), len as usize) {
         return None;
     }
     // SAFETY: readable, as the kernel says.
@@ -61,10 +52,10 @@ const MAX_NAME: usize = 128;
 /// The IPv6 address and port that an application passed; `None` if it is no whole `sockaddr_in6`.
 ///
 /// # Safety
-/// `addr` is readable for `len` octets, or a pointer that is not [`plausible`].
+/// `addr` is readable for `len` octets, or [`can_read`] tells that it is not.
 pub unsafe fn read_v6(addr: *const libc::sockaddr, len: socklen_t) -> Option<SocketAddrV6> {
     // 24: RFC 2133 knew no scope identifier, and the kernel still takes that length.
-    if !plausible(addr) || !(24..=MAX_NAME).contains(&(len as usize)) {
+    if !(24..=MAX_NAME).contains(&(len as usize)) || !can_read(addr.cast::<u8>(), len as usize) {
         return None;
     }
     let mut raw = sockaddr_in6 {
@@ -160,10 +151,33 @@ pub fn set_int(fd: c_int, level: c_int, name: c_int, value: c_int) -> Result<(),
     set_option(fd, level, name, &value.to_ne_bytes())
 }
 
+/// Where the kernel puts the checksum into what a raw socket sends (IPV6_CHECKSUM); `None`: nowhere.
+pub fn checksum_offset(fd: c_int) -> Option<usize> {
+    /// IPV6_CHECKSUM of <linux/in6.h>.
+    const IPV6_CHECKSUM: c_int = 7;
+    usize::try_from(int_option(fd, libc::IPPROTO_IPV6, IPV6_CHECKSUM).ok()?).ok()
+}
+
 /// The kernel's identity of the socket, unique since boot; 0 if `fd` is no socket.
 pub fn cookie(fd: c_int) -> u64 {
     let mut value = 0u64;
     get_option(fd, libc::SOL_SOCKET, libc::SO_COOKIE, &mut value).map_or(0, |_| value)
+}
+
+/// Is there nothing to read in this pipe? `None`: it is no pipe.
+pub fn is_empty_pipe(fd: c_int) -> Option<bool> {
+    // SAFETY: all zero is a valid value of this plain structure.
+    let mut st: libc::stat = unsafe { std::mem::zeroed() };
+    let mut octets: c_int = 0;
+    // SAFETY: both pointers are valid for writes of the sizes they stand for.
+    unsafe {
+        ok(libc::syscall(libc::SYS_fstat, fd, &raw mut st)).ok()?;
+        if st.st_mode & libc::S_IFMT != libc::S_IFIFO {
+            return None;
+        }
+        ok(libc::syscall(libc::SYS_ioctl, fd, libc::FIONREAD, &raw mut octets)).ok()?;
+    }
+    Some(octets == 0)
 }
 
 /// The process, asked of the kernel: a vfork child answers another number than its parent.

@@ -36,6 +36,8 @@ pub mod option_type {
     pub const CAPABILITIES: u16 = 16384;
     /// Flow: ours, from the range that RFC 5533 leaves unassigned.
     pub const FLOW: u16 = 16385;
+    /// Keepalive Timeout in milliseconds: ours, from the same range.
+    pub const PRECISE_TIMEOUT: u16 = 16386;
 }
 
 /// Flags of the Capabilities option; bit 0 of the draft is the most significant one (LS-S-02 to LS-S-04).
@@ -73,6 +75,9 @@ pub struct Options {
     pub capabilities: Option<u8>,
     /// Type 16385, ours (DESIGN section 5): the sender's flow, ports as the sender sees them.
     pub flow: Option<FlowId>,
+    /// Type 16386, ours: the sender's Send Timeout in milliseconds. Who sends it also honours that of its peer; 0 says
+    /// no more than this. It beats type 10, which stands beside it for peers that know no milliseconds.
+    pub precise_timeout: Option<u32>,
 }
 
 /// ULID Pair option (S6-5.15.6-2), as the sender of the message sees it.
@@ -106,17 +111,22 @@ fn listed(message: u8) -> &'static [u16] {
             KEEPALIVE_TIMEOUT,
             CAPABILITIES,
             FLOW,
+            PRECISE_TIMEOUT,
         ],
         message_type::R2 | message_type::UPDATE_REQUEST => {
-            &[LOCATOR_LIST, PREFERENCES, PDS, SIGNATURE, KEEPALIVE_TIMEOUT, CAPABILITIES]
+            &[LOCATOR_LIST, PREFERENCES, PDS, SIGNATURE, KEEPALIVE_TIMEOUT, CAPABILITIES, PRECISE_TIMEOUT]
         }
         _ => &[],
     }
 }
 
-/// Octets of contents of an option that is ours.
-fn own_len(ty: u16) -> usize {
-    if ty == option_type::CAPABILITIES { 1 } else { 8 }
+/// Octets of contents of the options that are ours.
+fn own_length(ty: u16) -> usize {
+    match ty {
+        option_type::CAPABILITIES => 1,
+        option_type::FLOW => 8,
+        _ => 4,
+    }
 }
 
 fn needs_validator(message: u8) -> bool {
@@ -180,8 +190,10 @@ impl Options {
                     );
                     continue;
                 }
-                // The type is no registered one: another length is somebody else's option.
-                option_type::FLOW | option_type::CAPABILITIES if tlv.contents.len() != own_len(tlv.ty) => {
+                // The types are no registered ones: another length is somebody else's option.
+                option_type::FLOW | option_type::CAPABILITIES | option_type::PRECISE_TIMEOUT
+                    if tlv.contents.len() != own_length(tlv.ty) =>
+                {
                     if tlv.critical {
                         return Err(ParseError::CriticalOption {
                             ty: tlv.ty,
@@ -232,6 +244,7 @@ impl Options {
                     peer_port: be16(contents, 6),
                 });
             }
+            option_type::PRECISE_TIMEOUT => self.precise_timeout = Some(be32(contents, 0)),
             _ => return None,
         }
         Some(())
@@ -322,6 +335,9 @@ impl Options {
         if let Some(flow) = &self.flow {
             let [own, peer] = [flow.local_port.to_be_bytes(), flow.peer_port.to_be_bytes()];
             take(option_type::FLOW, &[flow.protocol, 0, 0, 0, own[0], own[1], peer[0], peer[1]]);
+        }
+        if let Some(milliseconds) = self.precise_timeout {
+            take(option_type::PRECISE_TIMEOUT, &milliseconds.to_be_bytes());
         }
     }
 }

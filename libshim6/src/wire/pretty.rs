@@ -87,6 +87,9 @@ impl fmt::Display for Options {
         if let Some(flags) = self.capabilities {
             write!(f, " capabilities={flags:#04x}")?;
         }
+        if let Some(milliseconds) = self.precise_timeout {
+            write!(f, " precise-timeout={milliseconds}ms")?;
+        }
         if let Some(flow) = &self.flow {
             write!(f, " flow={}:{}->{}", flow.protocol, flow.local_port, flow.peer_port)?;
         }

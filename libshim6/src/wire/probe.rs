@@ -11,6 +11,7 @@
 use super::bytes::{address, be32};
 use super::{DropReason, EmitError, MAX_MESSAGE, Options};
 use crate::addr::ContextTag;
+use serde::{Deserialize, Serialize};
 use std::net::Ipv6Addr;
 
 /// Most blocks that each 4-bit counter can tell.
@@ -34,7 +35,7 @@ pub struct Probe {
 }
 
 /// The states of REAP, as in the Sta field (RFC 5534 section 5.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ReapState {
     /// 0
     Operational,

@@ -124,6 +124,7 @@ pub fn expected(vector: &Vector) -> Message {
                 keepalive_timeout: Some(15),
                 capabilities: None,
                 flow,
+                precise_timeout: Some(2500),
             },
         }),
         "r2" => Message::R2(R2 { responder_tag: tag_y(), initiator_nonce: 0x0102_0304, options: none }),

@@ -113,6 +113,7 @@ fn of_options(options: &Options, fields: &mut Fields) {
         ("shim6x.ulid.receiver", each(options.ulid_pair, |p| p.receiver.to_string())),
         ("shim6x.fii", each(options.fii, |fii| fii.to_string())),
         ("shim6x.keepalive_timeout", each(options.keepalive_timeout, |s| s.to_string())),
+        ("shim6x.precise_timeout", each(options.precise_timeout, |ms| ms.to_string())),
         ("shim6x.flow.protocol", each(options.flow, |f| f.protocol.to_string())),
         ("shim6x.flow.sender_port", each(options.flow, |f| f.local_port.to_string())),
         ("shim6x.flow.receiver_port", each(options.flow, |f| f.peer_port.to_string())),

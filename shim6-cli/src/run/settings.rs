@@ -9,9 +9,12 @@ use std::path::{Path, PathBuf};
 /// Options of `shim6 run` that become settings of the library.
 #[derive(clap::Args, Clone, Default)]
 pub struct Options {
-    /// Without an answer for so long, a path is taken for dead (RFC 5534: 15s), such as 1s or 500ms
+    /// Without an answer for so long, a path is taken for dead (RFC 5534: 15s), such as 1s or 30ms
     #[arg(long, value_name = "DUR")]
     send_timeout: Option<String>,
+    /// Keep another path tested, so that traffic moves to it at once when the one in use fails
+    #[arg(long)]
+    hot_standby: bool,
     /// Between the first probes of an exploration (RFC 5534: 500ms)
     #[arg(long, value_name = "DUR")]
     probe_timeout: Option<String>,
@@ -112,6 +115,7 @@ impl Options {
             |key: &str, value: &Option<String>| value.as_ref().map_or(Ok(()), |value| add(key, value));
         given("reap.send_timeout", &self.send_timeout)?;
         given("reap.initial_probe_timeout", &self.probe_timeout)?;
+        given("reap.hot_standby", &self.hot_standby.then(|| "true".to_owned()))?;
         given("trigger.bytes", &self.trigger_bytes)?;
         given("trigger.age", &self.trigger_time)?;
         match self.trigger {

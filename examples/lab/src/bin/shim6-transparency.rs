@@ -60,7 +60,18 @@ fn compare(options: &Options) -> Result<bool> {
     if !missing.is_empty() {
         return Err(Error::new(format!("not installed: {}; see scripts/setup", missing.join(", "))));
     }
-    let rows = run(&cases, options.jobs, directory)?;
+    let mut rows = run(&cases, options.jobs, directory)?;
+    // What a busy machine made of two runs at different moments is not the shim's doing: only what differs twice counts.
+    let differ: Vec<Case> =
+        rows.iter().filter(|row| row.trouble().is_some()).map(|row| row.case.clone()).collect();
+    if !differ.is_empty() {
+        eprintln!("transparency: {} of {} once more, one at a time", differ.len(), rows.len());
+        for again in run(&differ, 1, directory)? {
+            rows.retain(|row| row.case.name != again.case.name);
+            rows.push(again);
+        }
+        rows.sort_by(|a, b| a.case.name.cmp(&b.case.name));
+    }
     let troubles: Vec<(&Row, String)> =
         rows.iter().filter_map(|row| row.trouble().map(|t| (row, t))).collect();
     println!("{}", table(&rows));

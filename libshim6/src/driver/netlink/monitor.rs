@@ -15,6 +15,8 @@ use std::time::Duration;
 const DRAIN_MAX: usize = 1024;
 /// Octets of notifications that may wait. An interface with many addresses that goes down tells of each.
 const QUEUE: usize = 1 << 20;
+/// Most routers that are remembered.
+const MAX_ROUTERS: usize = 1024;
 
 /// Follows the addresses and links of the network namespace that it was opened in.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub struct Monitor {
 pub(super) struct State {
     links: BTreeMap<u32, Link>,
     addresses: BTreeMap<(u32, Ipv6Addr), Address>,
+    /// Routers by interface, and whether Neighbor Unreachability Detection gave them up.
+    routers: BTreeMap<(u32, Ipv6Addr), bool>,
 }
 
 /// What happened since the last [`Monitor::drain`].
@@ -82,7 +86,8 @@ pub struct LocalAddress {
     pub ifname: String,
     /// MTU of its interface.
     pub mtu: u32,
-    /// Its interface is up with carrier, and the address is neither tentative nor a duplicate (RE-AD-01, RE-AD-05).
+    /// Its interface is up with carrier, the address is neither tentative nor a duplicate (RE-AD-01, RE-AD-05), and a
+    /// router of the interface can be reached, as far as the kernel has tried (RE-AD-06).
     pub operational: bool,
     /// Its preferred lifetime is over.
     pub deprecated: bool,
@@ -108,7 +113,7 @@ impl Monitor {
         // As much as the system allows
         socket.set_rx_buf_sz(QUEUE as libc::c_int)?;
         socket.bind_auto()?;
-        for group in [libc::RTNLGRP_LINK, libc::RTNLGRP_IPV6_IFADDR] {
+        for group in [libc::RTNLGRP_LINK, libc::RTNLGRP_IPV6_IFADDR, libc::RTNLGRP_NEIGH] {
             socket.add_membership(group)?;
         }
         // Subscribed first: what changes while the list is made is told again behind it
@@ -162,6 +167,16 @@ impl Monitor {
         self.state.snapshot()
     }
 
+    /// Is an interface out of use because its routers do not answer?
+    pub fn lacks_router(&self) -> bool {
+        self.state.routers.values().any(|failed| *failed)
+    }
+
+    /// Take all routers for reachable again: the kernel tries them only when there is something to send.
+    pub fn forgive_routers(&mut self) {
+        self.state.routers.retain(|_, failed| !*failed);
+    }
+
     /// All links, by index; no system call.
     pub fn links(&self) -> impl Iterator<Item = &Link> {
         self.state.links.values()
@@ -199,6 +214,7 @@ impl State {
             }
             Message::LinkGone(ifindex) => {
                 self.forget_addresses(ifindex, events);
+                self.routers.retain(|(i, _), _| *i != ifindex);
                 events.extend(self.links.remove(&ifindex).map(Change::LinkGone));
             }
             Message::Address(address) => {
@@ -225,6 +241,15 @@ impl State {
                     };
                     events.push(Change::AddressGone(old, cause));
                 }
+            }
+            Message::Router(ifindex, addr, failed) => {
+                let key = (ifindex, addr);
+                if self.routers.len() < MAX_ROUTERS || self.routers.contains_key(&key) {
+                    self.routers.insert(key, failed);
+                }
+            }
+            Message::NeighbourGone(ifindex, addr) => {
+                self.routers.remove(&(ifindex, addr));
             }
             Message::OnLink(_) | Message::End(_) | Message::Overrun => {}
         }
@@ -267,6 +292,13 @@ impl State {
         }
     }
 
+    /// All routers of the interface that are known have been given up.
+    fn cut_off(&self, ifindex: u32) -> bool {
+        let mut routers =
+            self.routers.range((ifindex, Ipv6Addr::UNSPECIFIED)..).take_while(|r| r.0.0 == ifindex);
+        routers.next().is_some_and(|(_, failed)| *failed) && routers.all(|(_, failed)| *failed)
+    }
+
     pub(super) fn snapshot(&self) -> Vec<LocalAddress> {
         let local = |a: &Address| {
             let link = self.links.get(&a.ifindex)?;
@@ -283,6 +315,14 @@ impl State {
                 scope: a.scope,
             })
         };
-        self.addresses.values().filter_map(local).collect()
+        let mut all: Vec<LocalAddress> = self.addresses.values().filter_map(local).collect();
+        // With nothing better, the link may still lead to neighbours.
+        let good = |a: &LocalAddress| {
+            a.operational && !a.loopback && a.scope == Scope::Global && !self.cut_off(a.ifindex)
+        };
+        if all.iter().any(good) {
+            all.iter_mut().for_each(|a| a.operational &= a.loopback || !self.cut_off(a.ifindex));
+        }
+        all
     }
 }

@@ -20,6 +20,10 @@ pub(super) enum Message {
     AddressGone(Address),
     /// RTM_NEWROUTE, IPv6, to a /64 without gateway.
     OnLink(OnLinkPrefix),
+    /// RTM_NEWNEIGH of an IPv6 router; whether Neighbor Unreachability Detection gave it up.
+    Router(u32, Ipv6Addr, bool),
+    /// RTM_DELNEIGH.
+    NeighbourGone(u32, Ipv6Addr),
     /// NLMSG_ERROR or NLMSG_DONE with its code: 0, or an errno.
     End(i32),
     /// NLMSG_OVERRUN.
@@ -62,6 +66,8 @@ fn message(kind: u16, payload: &[u8]) -> Option<Message> {
         libc::RTM_DELLINK => link_index(payload).map(Message::LinkGone),
         libc::RTM_NEWADDR => address(payload).map(Message::Address),
         libc::RTM_DELADDR => address(payload).map(Message::AddressGone),
+        libc::RTM_NEWNEIGH => neighbour(payload, false),
+        libc::RTM_DELNEIGH => neighbour(payload, true),
         libc::RTM_NEWROUTE => on_link(payload).map(Message::OnLink),
         // The kernel ends a dump by NLMSG_DONE with the code too; an old one may leave it out
         k if i32::from(k) == libc::NLMSG_ERROR => Some(Message::End(i32_at(payload, 0)?.saturating_neg())),
@@ -140,6 +146,22 @@ fn address(payload: &[u8]) -> Option<Address> {
             n => Scope::Other(n),
         },
     })
+}
+
+/// `struct ndmsg`: family (1), pad (3), index (4), state (2), flags (1), type (1).
+fn neighbour(payload: &[u8], gone: bool) -> Option<Message> {
+    let head: &[u8; 12] = payload.first_chunk()?;
+    if i32::from(head[0]) != libc::AF_INET6 {
+        return None;
+    }
+    let ifindex = u32_at(payload, 4)?;
+    let addr = attributes(payload.get(12..)?)
+        .find_map(|(kind, value)| if kind == libc::NDA_DST { ipv6(value) } else { None })?;
+    if gone {
+        return Some(Message::NeighbourGone(ifindex, addr));
+    }
+    let failed = u16::from_ne_bytes([head[8], head[9]]) & libc::NUD_FAILED != 0;
+    (head[10] & libc::NTF_ROUTER != 0).then_some(Message::Router(ifindex, addr, failed))
 }
 
 /// `struct rtmsg`: family, dst_len, src_len, tos, table, protocol, scope, type (1 each), flags (4).

@@ -341,3 +341,53 @@ proptest! {
         prop_assert_eq!(messages(&framed).unwrap().len(), 1);
     }
 }
+
+#[test]
+fn an_interface_whose_routers_are_given_up_is_out_of_use() {
+    // RE-AD-06, LS-RP-02
+    in_netns("driver::netlink::tests::an_interface_whose_routers_are_given_up_is_out_of_use", || {
+        veth();
+        ip("link add w0 type veth peer name w1");
+        ip("link set w1 up");
+        ip("link set w0 up");
+        ip("addr add 2001:db8:1::1/64 dev v0 nodad");
+        ip("addr add 2001:db8:2::1/64 dev w0 nodad");
+        let mut monitor = Monitor::open().unwrap();
+        // The kernel may tell of carrier late, and tells of neighbours in the order of the commands
+        let mut operational = |wanted: (bool, bool)| {
+            let end = Instant::now() + Duration::from_secs(10);
+            loop {
+                monitor.drain().unwrap();
+                let all = monitor.snapshot();
+                let of = |a: &str| all.iter().any(|l| l.addr == addr(a) && l.operational);
+                if (of("2001:db8:1::1"), of("2001:db8:2::1")) == wanted {
+                    break;
+                }
+                assert!(Instant::now() < end, "not {wanted:?}: {all:?}");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        };
+        let neighbour = |a: &str, dev: &str, rest: &str| {
+            ip(&format!("-6 neigh replace {a} lladdr 02:00:00:00:00:01 dev {dev} {rest}"));
+        };
+        operational((true, true));
+        // Of what was never reached, the kernel tells nothing
+        neighbour("2001:db8:1::fe", "v0", "nud reachable");
+        neighbour("2001:db8:1::fe", "v0", "nud failed");
+        neighbour("2001:db8:1::fd", "v0", "router nud reachable");
+        neighbour("2001:db8:1::fd", "v0", "router nud failed");
+        operational((false, true));
+        neighbour("2001:db8:1::fc", "v0", "router nud reachable");
+        operational((true, true));
+        neighbour("2001:db8:1::fc", "v0", "router nud failed");
+        operational((false, true));
+        neighbour("2001:db8:2::fd", "w0", "router nud reachable");
+        neighbour("2001:db8:2::fd", "w0", "router nud failed");
+        // Nothing better is left
+        operational((true, true));
+        ip("-6 neigh del 2001:db8:2::fd dev w0");
+        operational((false, true));
+        neighbour("2001:db8:1::fd", "v0", "router nud stale");
+        operational((true, true));
+    });
+}

@@ -10,6 +10,7 @@ use super::timers::Timer;
 use super::{Action, Env, Reap};
 use crate::addr::LocatorPair;
 use crate::config::ReapConfig;
+use crate::event::{Evidence, SwitchCause};
 use crate::time::Time;
 use crate::wire::{ProbeBlock, ReapState};
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub struct Parameters {
     pub keepalive_interval: Option<Duration>,
     /// Send no Keepalives (API-TMO-10).
     pub no_keepalives: bool,
+    /// Bound the Send Timeout by what the path can do ([`Reap::send_timeout`]).
+    pub careful: bool,
 }
 
 impl Parameters {
@@ -39,6 +42,17 @@ impl Parameters {
             ..config.clone()
         }
     }
+}
+
+/// An alternative that was confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standby {
+    /// The pair.
+    pub pair: LocatorPair,
+    /// When its test began.
+    pub confirmed: Time,
+    /// It counts until then (API-HOT-11).
+    pub until: Time,
 }
 
 /// How a test ended.
@@ -56,7 +70,7 @@ pub enum TestOutcome {
 #[derive(Clone, Debug)]
 pub(super) struct Test {
     pair: LocatorPair,
-    sent: Vec<ProbeBlock>,
+    sent: Vec<(Time, ProbeBlock)>,
     /// The last Probe, on the current pair, is out.
     last: bool,
 }
@@ -84,7 +98,7 @@ impl Reap {
         if self.state != ReapState::Operational || self.paused || self.test.is_some() {
             return false;
         }
-        self.probing = self.parameters.over(env.config);
+        self.probing = self.probing_values(env.config);
         self.test = Some(Test { pair, sent: Vec::new(), last: false });
         self.test_slot(env);
         true
@@ -98,14 +112,16 @@ impl Reap {
     /// Payload goes to `pair` from now on, by decision of this node: it was tested, or an application pinned it. Only in
     /// Operational; elsewhere the exploration decides.
     pub fn switch_to(&mut self, pair: LocatorPair) {
-        if self.state == ReapState::Operational {
-            self.move_to(pair);
+        if self.state == ReapState::Operational && self.move_to(pair) {
+            self.explain(SwitchCause::Preferred, Evidence::Test);
         }
     }
 
     /// The same in any state: an application pinned it.
     pub fn pin_to(&mut self, pair: LocatorPair) {
-        self.move_to(pair);
+        if self.move_to(pair) {
+            self.explain(SwitchCause::Pinned, Evidence::Choice);
+        }
         if let Some(e) = &mut self.exploration {
             e.dead = false;
         }
@@ -117,8 +133,8 @@ impl Reap {
         self.candidates.answers = pairs;
     }
 
-    /// The pair that replaces the current one at once when that fails before `until` (API-HOT-10, API-HOT-11).
-    pub fn set_standby(&mut self, standby: Option<(LocatorPair, Time)>) {
+    /// The pair that replaces the current one at once when that fails (API-HOT-10).
+    pub fn set_standby(&mut self, standby: Option<Standby>) {
         self.standby = standby;
     }
 
@@ -127,12 +143,14 @@ impl Reap {
         self.timers.stop(Timer::Send);
     }
 
-    fn move_to(&mut self, new: LocatorPair) {
-        if new != self.current {
-            let old = std::mem::replace(&mut self.current, new);
+    /// `true` if that is another pair.
+    fn move_to(&mut self, new: LocatorPair) -> bool {
+        let old = std::mem::replace(&mut self.current, new);
+        if new != old {
             self.counters.pair_changes += 1;
             self.actions.push_back(Action::PairChanged { old, new });
         }
+        new != old
     }
 
     /// Take the standby pair, if one is confirmed; whether it was.
@@ -141,8 +159,10 @@ impl Reap {
             *p != self.current && self.candidates.contains(*p) && !self.candidates.broken.contains(&p.peer)
         };
         match self.standby.take() {
-            Some((pair, until)) if now <= until && good(&pair) => {
-                self.move_to(pair);
+            Some(s) if now <= s.until && good(&s.pair) => {
+                if self.move_to(s.pair) {
+                    self.explain_failure(Evidence::Standby(s.confirmed));
+                }
                 true
             }
             _ => false,
@@ -174,7 +194,7 @@ impl Reap {
         let last = test.last;
         let own = self.test_probe(env, pair);
         if let Some(test) = &mut self.test {
-            test.sent.push(own);
+            test.sent.push((env.now, own));
         }
         if last {
             self.start_send(env);
@@ -195,7 +215,7 @@ impl Reap {
     /// something too, only an answer on the current pair can tell that this works: it is probed.
     pub(super) fn close_test(&mut self, env: &mut Env) {
         if self.timers.running(Timer::Send) {
-            self.closing = Some(self.test_probe(env, self.current));
+            self.closing = Some((env.now, self.test_probe(env, self.current)));
         } else {
             self.start_keepalive(env);
         }
@@ -203,14 +223,20 @@ impl Reap {
 
     /// Reports about the Probes of a test: how many there are, and whether they are about the alternative pair. Such an
     /// answer is no sign that the current pair works.
-    pub(super) fn test_reports(&mut self, reports: &[ProbeBlock]) -> (usize, bool) {
-        let same = |r: &ProbeBlock, s: &ProbeBlock| {
-            (r.nonce, r.source, r.destination) == (s.nonce, s.source, s.destination)
+    pub(super) fn test_reports(&mut self, now: Time, reports: &[ProbeBlock]) -> (usize, bool) {
+        let reported = |s: &ProbeBlock| {
+            let of = |b: &ProbeBlock| (b.nonce, b.source, b.destination);
+            reports.iter().any(|r| of(r) == of(s))
         };
-        let closed = self.closing.take_if(|c| reports.iter().any(|r| same(r, c)));
+        let closed = self.closing.take_if(|c| reported(&c.1));
+        let sent = self.test.iter().flat_map(|t| &t.sent);
+        let hits: Vec<_> = sent.filter(|s| reported(&s.1)).copied().collect();
+        // The latest is the one that the answer is to
+        if let Some((at, block)) = closed.or_else(|| hits.last().copied()) {
+            self.records.note_rtt(pair_of(&block), now.since(at), &self.candidates);
+        }
         let Some(test) = &self.test else { return (usize::from(closed.is_some()), false) };
-        let hits: Vec<_> = test.sent.iter().filter(|s| reports.iter().any(|r| same(r, s))).collect();
-        let (n, alternative) = (hits.len(), hits.iter().any(|s| pair_of(s) == test.pair));
+        let (n, alternative) = (hits.len(), hits.iter().any(|s| pair_of(&s.1) == test.pair));
         if alternative {
             self.end_test(TestOutcome::Confirmed);
         } else if n > 0 {

@@ -3,7 +3,7 @@
 use super::reports::pair_of;
 use super::{Action, Env, Exploration, RECORDS_LIFETIME, Reap, TestOutcome};
 use crate::addr::LocatorPair;
-use crate::event::FailureCause;
+use crate::event::{Evidence, FailureCause};
 use crate::time::Time;
 use crate::wire::{Probe, ProbeBlock, ReapState};
 use std::time::Duration;
@@ -23,6 +23,7 @@ impl Reap {
         if self.records_expire.is_some_and(|t| t <= now) {
             self.records_expire = None;
             self.unconfirmed = false;
+            self.over = None;
             self.records.clear();
         }
     }
@@ -34,7 +35,7 @@ impl Reap {
         if gone && self.state == ReapState::Operational {
             return env.now;
         }
-        let t = self.parameters.over(env.config).send_timeout.max(Duration::from_millis(1));
+        let t = self.send_timeout(env.now, env.config);
         env.now + if env.config.jitter { t.mul_f64(env.rng.f64(1.0, 1.1)) } else { t }
     }
 
@@ -127,7 +128,7 @@ impl Reap {
     /// The node leaves Operational: old records and positions mean nothing any more (RE-C-13, RE-SM-34).
     fn leave_operational(&mut self, env: &mut Env, cause: FailureCause) {
         self.end_test(TestOutcome::Aborted);
-        self.probing = self.parameters.over(env.config);
+        self.probing = self.probing_values(env.config);
         self.records.clear();
         self.records_expire = None;
         self.schedule.reset();
@@ -142,7 +143,14 @@ impl Reap {
             | FailureCause::Hint
             | FailureCause::Feedback => false,
         };
-        self.exploration = Some(Exploration { started: env.now, dead });
+        self.exploration = Some(Exploration {
+            started: env.now,
+            cause,
+            left: self.current,
+            last_heard: self.last_heard,
+            dead,
+        });
+        self.over = None;
         self.counters.explorations += 1;
         self.actions.push_back(Action::ExplorationStarted { cause, pair: self.current });
         // A hint is to be tested, not believed (RE-FI-05)
@@ -189,7 +197,7 @@ impl Reap {
         arrived_on: LocatorPair,
     ) {
         self.prune(env.now);
-        let (tests, alternative) = self.test_reports(&probe.received);
+        let (tests, alternative) = self.test_reports(env.now, &probe.received);
         let reported = self.take_reports(env.now, &probe.received, tests);
         match probe.state {
             ReapState::Exploring => {
@@ -265,6 +273,7 @@ impl Reap {
             let old = std::mem::replace(&mut self.current, new);
             self.counters.pair_changes += 1;
             self.actions.push_back(Action::PairChanged { old, new });
+            self.explain_failure(Evidence::Report);
         }
     }
 
@@ -283,6 +292,11 @@ impl Reap {
             self.candidates.demoted = None;
         }
         let e = self.exploration.take()?;
+        self.over = Some(e);
+        let unchanged = e.left == self.current && reported.contains(&e.left);
+        if e.cause == FailureCause::SendTimeout && unchanged {
+            self.false_alarm(now);
+        }
         self.records_expire = Some(now + RECORDS_LIFETIME);
         Some(Action::ExplorationEnded { started: e.started, pair: self.current })
     }
@@ -356,7 +370,7 @@ impl Reap {
     fn send_probe(&mut self, env: &mut Env, pair: LocatorPair) {
         let own = ProbeBlock { source: pair.local, destination: pair.peer, nonce: env.rng.u32(), data: 0 };
         debug_assert_eq!(pair_of(&own), pair);
-        self.records.record_sent(own);
+        self.records.record_sent(env.now, own);
         let (sent, received) = self.records.blocks(self.state, own);
         self.counters.probes_sent[self.state as usize] += 1;
         self.actions.push_back(Action::SendProbe { pair, state: self.state, sent, received });

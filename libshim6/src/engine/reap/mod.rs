@@ -9,6 +9,7 @@
 
 mod alternative;
 mod machine;
+mod pace;
 mod reports;
 mod schedule;
 mod timers;
@@ -16,7 +17,8 @@ mod timers;
 #[cfg(test)]
 mod tests;
 
-pub use alternative::{Parameters, TestOutcome};
+pub use alternative::{Parameters, Standby, TestOutcome};
+pub use pace::Why;
 pub use reports::{PairHealth, shed};
 
 use crate::addr::LocatorPair;
@@ -28,6 +30,7 @@ use crate::wire::{Probe, ProbeBlock, ReapState};
 use alternative::Test;
 use reports::Records;
 use schedule::{Candidates, Schedule};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -103,7 +106,7 @@ pub enum Action {
 }
 
 /// Counters of one context (RE-OP-05). Arrays are indexed by Sta.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReapCounters {
     /// Keepalives sent.
     pub keepalives_sent: u64,
@@ -127,6 +130,10 @@ pub struct ReapCounters {
 #[derive(Clone, Copy, Debug)]
 struct Exploration {
     started: Time,
+    cause: FailureCause,
+    /// The pair in use when it started.
+    left: LocatorPair,
+    last_heard: Option<Time>,
     /// The current pair is known to be of no use, not only under suspicion: it is probed last.
     dead: bool,
 }
@@ -143,6 +150,10 @@ pub struct Reap {
     records: Records,
     /// Present while not Operational.
     exploration: Option<Exploration>,
+    /// The exploration that is over, while its reports may still choose a pair.
+    over: Option<Exploration>,
+    /// Why each [`Action::PairChanged`] came, in their order.
+    whys: VecDeque<Why>,
     /// Last entry into Exploring.
     entered_exploring: Time,
     /// When the records of the last exploration lose their meaning; set in Operational.
@@ -163,9 +174,10 @@ pub struct Reap {
     probing: ReapConfig,
     test: Option<Test>,
     /// The Probe that closed the last test.
-    closing: Option<ProbeBlock>,
-    /// A confirmed alternative, and until when it counts.
-    standby: Option<(LocatorPair, Time)>,
+    closing: Option<(Time, ProbeBlock)>,
+    /// A confirmed alternative.
+    standby: Option<Standby>,
+    alarms: pace::Alarms,
     actions: VecDeque<Action>,
     counters: ReapCounters,
 }
@@ -183,6 +195,8 @@ impl Reap {
             schedule: Schedule::default(),
             records: Records::default(),
             exploration: None,
+            over: None,
+            whys: VecDeque::new(),
             entered_exploring: Time::ZERO,
             records_expire: None,
             unconfirmed: false,
@@ -197,6 +211,7 @@ impl Reap {
             test: None,
             closing: None,
             standby: None,
+            alarms: pace::Alarms::default(),
             actions: VecDeque::new(),
             counters: ReapCounters::default(),
         }
@@ -349,7 +364,7 @@ impl Reap {
     /// An ICMPv6 error or a feedback hints at a failure: one test of the current pair, at most once per Send Timeout;
     /// payload stays where it is (RE-FI-05, RE-FI-06).
     pub fn hint(&mut self, env: &mut Env) {
-        let timeout = self.parameters.over(env.config).send_timeout;
+        let timeout = self.send_timeout(env.now, env.config);
         let recent = self.last_hint.is_some_and(|t| env.now < t + timeout);
         if self.state == ReapState::Operational && !self.paused && !recent {
             self.last_hint = Some(env.now);

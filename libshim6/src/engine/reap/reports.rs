@@ -4,6 +4,7 @@ use super::schedule::Candidates;
 use crate::addr::LocatorPair;
 use crate::time::Time;
 use crate::wire::{ProbeBlock, ReapState};
+use std::time::Duration;
 
 /// The counters of a Probe have four bits (RE-PR-19).
 pub(super) const MAX_BLOCKS: usize = 15;
@@ -14,6 +15,7 @@ const BLOCK: usize = 40;
 #[derive(Clone, Debug)]
 struct Sent {
     block: ProbeBlock,
+    at: Time,
     /// The peer has told that it arrived.
     reported: bool,
 }
@@ -27,6 +29,8 @@ pub struct PairHealth {
     pub outbound: Option<Time>,
     /// When a Probe of the peer last arrived on it (RE-RP-13).
     pub inbound: Option<Time>,
+    /// From a Probe on it to the peer's report, whatever pair that came by; smoothed.
+    pub rtt: Option<Duration>,
 }
 
 /// The records of one context; bounded by the number of candidate pairs (RE-RP-18).
@@ -69,8 +73,8 @@ impl Records {
     }
 
     /// A Probe of ours goes out. Kept are the latest 15, and of every pair the latest (RE-RP-18).
-    pub(super) fn record_sent(&mut self, block: ProbeBlock) {
-        self.sent.push(Sent { block, reported: false });
+    pub(super) fn record_sent(&mut self, at: Time, block: ProbeBlock) {
+        self.sent.push(Sent { block, at, reported: false });
         if self.sent.len() > MAX_BLOCKS {
             let recent = self.sent.len() - MAX_BLOCKS;
             let doomed = (0..recent).find(|i| {
@@ -103,6 +107,8 @@ impl Records {
         c: &Candidates,
     ) -> (Vec<LocatorPair>, Vec<LocatorPair>) {
         let (mut all, mut new) = (Vec::new(), Vec::new());
+        // Of what is reported for the first time, the latest is what the message answers
+        let mut answered = None;
         for s in self.sent.iter_mut().rev() {
             if !reports.iter().any(|r| same_probe(r, &s.block)) {
                 continue;
@@ -114,7 +120,13 @@ impl Records {
             if !s.reported && !new.contains(&pair) {
                 new.push(pair);
             }
+            if !s.reported {
+                answered.get_or_insert((pair, now.since(s.at)));
+            }
             s.reported = true;
+        }
+        if let Some((pair, rtt)) = answered {
+            self.note_rtt(pair, rtt, c);
         }
         for pair in &all {
             self.health_of(*pair, c).outbound = Some(now);
@@ -137,6 +149,13 @@ impl Records {
         reports.iter().filter(|r| self.sent.iter().any(|s| same_probe(r, &s.block))).count()
     }
 
+    /// A Probe on `pair` was answered after `rtt`.
+    pub(super) fn note_rtt(&mut self, pair: LocatorPair, rtt: Duration, c: &Candidates) {
+        if c.contains(pair) {
+            self.health_of(pair, c).measured(rtt);
+        }
+    }
+
     pub(super) fn health(&self) -> &[PairHealth] {
         &self.health
     }
@@ -149,7 +168,7 @@ impl Records {
                 if self.health.len() > c.pairs.len() + MAX_BLOCKS {
                     self.health.remove(0);
                 }
-                self.health.push(PairHealth { pair, outbound: None, inbound: None });
+                self.health.push(PairHealth { pair, outbound: None, inbound: None, rtt: None });
                 self.health.len() - 1
             }
         };

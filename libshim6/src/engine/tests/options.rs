@@ -257,7 +257,7 @@ fn a_preferred_locator_that_does_not_work_is_not_used() {
     set(&mut w, 0, |s| s.peer_preferences.clear());
     w.run(secs(61));
     assert!(!w.info(0).unwrap().peer[1].unreachable, "unverified again after a minute");
-    assert_eq!(w.hosts[0].engine.reap_counters(w.ulids(0, 1)).unwrap().explorations, 0);
+    assert_eq!(w.hosts[0].engine.context(w.ulids(0, 1)).unwrap().counters.explorations, 0);
 }
 
 #[test]

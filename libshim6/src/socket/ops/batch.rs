@@ -22,11 +22,12 @@ use std::sync::atomic::Ordering::Relaxed;
 #[inline]
 pub unsafe fn sendmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flags: c_int) -> Outcome<c_int> {
     let socket = activated(fd).ok_or(Bypass)?;
-    if !sys::plausible(msgs) || n == 0 {
+    let n = (n as usize).min(MAX_BATCH);
+    if n == 0 || !sys::can_write(msgs, n * size_of::<mmsghdr>()) {
         return Err(Bypass);
     }
     // SAFETY: the application passed `n` structures at `msgs`; the kernel takes no more than MAX_BATCH.
-    let msgs = unsafe { std::slice::from_raw_parts_mut(msgs, (n as usize).min(MAX_BATCH)) };
+    let msgs = unsafe { std::slice::from_raw_parts_mut(msgs, n) };
     // SAFETY: as above.
     if let Some(done) = unsafe { healthy_batch(&socket, fd, msgs, flags) } {
         return Ok(done);
@@ -108,7 +109,7 @@ unsafe fn train(
     let outs: Vec<Out<'_>> =
         msgs[..targets.len()].iter().filter_map(|m| unsafe { describe(&m.msg_hdr, flags) }).collect();
     let lens: Vec<usize> = outs.iter().map(Out::octets).collect();
-    let gathers = flags & libc::MSG_MORE != 0 || socket.has(flag::CORK | flag::GATHERED);
+    let gathers = flags & libc::MSG_MORE != 0 || socket.has(flag::CORK | flag::GATHERED | flag::RAW);
     if outs.len() < 2 || !simple(&outs[0]) || socket.has(flag::SHUT_WR) || gathers {
         // SAFETY: as above.
         let r = unsafe { rewritten(socket, fd, &outs[0], cell, &forward, &targets[0]) };
@@ -127,7 +128,7 @@ unsafe fn train(
         outs.iter().zip(&targets).map(one).collect::<Option<Vec<_>>>()
     });
     let sent = match packets.flatten() {
-        Some(packets) => send_packets(fd, cell, &forward, &packets, flags),
+        Some(packets) => send_packets(fd, cell, &forward, socket.protocol(), &packets, flags),
         None => Err(libc::EAGAIN),
     };
     match sent {

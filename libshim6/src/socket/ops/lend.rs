@@ -209,8 +209,8 @@ pub(super) unsafe fn copy_vectors(to: &msghdr, from: &msghdr, octets: usize) -> 
 
 /// Is the kernel going to refuse this header or its buffers?
 pub(super) fn is_refused(app: &msghdr) -> bool {
-    let bad = |p: *mut c_void| !p.is_null() && !sys::plausible(p);
+    let bad = |p: *mut c_void, len: usize| !p.is_null() && len > 0 && !sys::can_write(p, len);
     ((app.msg_namelen as i32) < 0 && !app.msg_name.is_null())
-        || bad(app.msg_name)
-        || (app.msg_controllen > 0 && bad(app.msg_control))
+        || bad(app.msg_name, (app.msg_namelen as usize).min(NAME))
+        || bad(app.msg_control, room(app))
 }

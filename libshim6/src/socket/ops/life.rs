@@ -6,6 +6,7 @@ use super::super::table::{self, Pinned};
 use super::super::{Bypass, Outcome, backend, detach, ports, real, registry, sys};
 use super::{cell_of, engine, unconnected};
 use crate::addr::{UlidPair, is_servable};
+use crate::driver::{serves_raw, udp};
 use libc::{c_int, sockaddr, socklen_t};
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::atomic::Ordering::*;
@@ -19,11 +20,9 @@ pub unsafe fn socket(domain: c_int, ty: c_int, protocol: c_int) -> c_int {
     let fd = unsafe { real::socket(domain, ty, protocol) };
     if fd >= 0 && !guard::inside() {
         let kind = ty & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
-        let udp = protocol == 0 || protocol == libc::IPPROTO_UDP;
-        if domain == libc::AF_INET6 && kind == libc::SOCK_DGRAM && udp {
-            track(fd, flag::ELIGIBLE);
-        } else {
-            table::forget(fd);
+        match served(domain, kind, protocol) {
+            Some(protocol) => drop(track(fd, flag::ELIGIBLE, protocol)),
+            None => drop(table::forget(fd)),
         }
     }
     fd
@@ -46,32 +45,41 @@ pub unsafe fn socketpair(domain: c_int, ty: c_int, protocol: c_int, sv: *mut c_i
     r
 }
 
+/// The protocol of a socket that the shim may serve: IPv6 UDP, or a raw socket (DESIGN section 4).
+fn served(domain: c_int, kind: c_int, protocol: c_int) -> Option<u8> {
+    match (domain, kind, protocol) {
+        (libc::AF_INET6, libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Some(udp::UDP),
+        (libc::AF_INET6, libc::SOCK_RAW, _) => u8::try_from(protocol).ok().filter(|p| serves_raw(*p)),
+        _ => None,
+    }
+}
+
 /// Start to track `fd`. Without effect inside our own code.
-fn track(fd: c_int, flags: u32) -> Option<Pinned> {
+fn track(fd: c_int, flags: u32, protocol: u8) -> Option<Pinned> {
     slow(|| {
         backend::watch_forks();
-        table::install(fd, Socket::create(flags));
+        let socket = Socket::create(flags);
+        if protocol != udp::UDP {
+            socket.set_raw(protocol);
+        }
+        table::install(fd, socket);
     })?;
     table::pin(fd)
 }
 
-/// A descriptor that came from elsewhere (inherited, received): track it if it is an IPv6 UDP socket.
+/// A descriptor that came from elsewhere (inherited, received): track it if it is one that the shim may serve.
 fn adopt(fd: c_int) -> Option<Pinned> {
     if let Some(socket) = table::pin(fd) {
         return Some(socket);
     }
     let option = |name| sys::int_option(fd, libc::SOL_SOCKET, name).ok();
-    let eligible = slow(|| {
-        option(libc::SO_DOMAIN) == Some(libc::AF_INET6)
-            && option(libc::SO_TYPE) == Some(libc::SOCK_DGRAM)
-            && option(libc::SO_PROTOCOL) == Some(libc::IPPROTO_UDP)
-    })?;
-    if eligible { track(fd, flag::ELIGIBLE) } else { None }
+    let found = || served(option(libc::SO_DOMAIN)?, option(libc::SO_TYPE)?, option(libc::SO_PROTOCOL)?);
+    track(fd, flag::ELIGIBLE, slow(found)??)
 }
 
 /// Any socket, for the sake of its SHIM options; `None` if `fd` is no socket (or we are inside our own code).
 pub(in super::super) fn adopt_any(fd: c_int) -> Option<Pinned> {
-    adopt(fd).or_else(|| track(fd, 0))
+    adopt(fd).or_else(|| track(fd, 0, udp::UDP))
 }
 
 /// `bind(2)`. Makes the call itself.
@@ -116,7 +124,7 @@ pub unsafe fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> Outco
     let Some(socket) = adopt(fd).filter(|s| s.has(flag::ELIGIBLE)) else { return Err(Bypass) };
     // SAFETY: readable, as the kernel says.
     let to = unsafe { sys::read_v6(addr, len) };
-    if let Some(to) = to.filter(|to| is_servable(to.ip()) && to.port() != 0) {
+    if let Some(to) = to.filter(|to| is_servable(to.ip()) && (to.port() != 0 || socket.has(flag::RAW))) {
         slow(|| prepare(&socket, fd, &to));
     }
     // SAFETY: as above.
@@ -140,7 +148,11 @@ pub unsafe fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> Outco
 fn prepare(socket: &Pinned, fd: c_int, to: &SocketAddrV6) {
     socket.set(flag::TRIED, true);
     let Some(engine) = backend::ensure() else { return };
-    if sys::local_name(fd).is_none_or(|name| name.port() != 0) {
+    let open = |name: &SocketAddrV6| match socket.has(flag::RAW) {
+        true => name.ip().is_unspecified(),
+        false => name.port() == 0,
+    };
+    if !sys::local_name(fd).is_some_and(|name| open(&name)) {
         return;
     }
     let better = match engine.prefer_identity_source {
@@ -150,7 +162,8 @@ fn prepare(socket: &Pinned, fd: c_int, to: &SocketAddrV6) {
     if let Some(source) = better {
         match ports::prefer(fd, to, source) {
             true => socket.set(flag::OUR_PREFERENCE, true),
-            false => drop(ports::bind_explicitly(fd, source)),
+            // The kernel keeps the address as if the application had bound it.
+            false => socket.set(flag::APP_BOUND, ports::bind_explicitly(fd, source)),
         }
     }
 }
@@ -163,7 +176,8 @@ fn connected(socket: &Pinned, fd: c_int, to: SocketAddrV6) {
     {
         let mut inner = socket.inner();
         inner.local = local;
-        inner.peer = Some(to);
+        let port = if socket.has(flag::RAW) { 0 } else { to.port() };
+        inner.peer = Some(SocketAddrV6::new(*to.ip(), port, to.flowinfo(), to.scope_id()));
     }
     socket.cookie.store(sys::cookie(fd), Relaxed);
     registry::set_port(socket.record(), name.map_or(0, |n| n.port()));
@@ -242,6 +256,9 @@ pub(in super::super) fn kernel_source(fd: c_int, to: &SocketAddrV6) -> Option<Ip
 
 /// Has the socket a local port, if need be a fresh one? Inside `guard::slow` only.
 pub(super) fn have_port(socket: &Pinned, fd: c_int) -> bool {
+    if socket.has(flag::RAW) {
+        return true;
+    }
     if socket.local_port.load(Relaxed) == 0 {
         if sys::local_name(fd).is_some_and(|n| n.port() == 0) {
             ports::bind_explicitly(fd, Ipv6Addr::UNSPECIFIED);

@@ -13,6 +13,7 @@ mod names;
 mod recv;
 mod rewritten;
 mod send;
+mod stream;
 mod way;
 
 pub use batch::sendmmsg;
@@ -23,6 +24,7 @@ pub(super) use names::fail;
 pub use names::{getpeername, getsockname, getsockopt, setsockopt};
 pub use recv::{read, readv, recv, recvfrom, recvmmsg, recvmsg};
 pub use send::{send, sendmsg, sendto, write, writev};
+pub use stream::{preadv2, pwritev2, sendfile, splice};
 
 use super::backend::{self, Running};
 use super::guard::{self, errno};
@@ -39,8 +41,10 @@ use std::sync::atomic::Ordering::*;
 /// The socket behind `fd` if the shim takes calls on it. One or two atomic loads where it does not.
 #[inline]
 fn active(fd: c_int) -> Option<Pinned> {
-    if table::peek(fd)?.mode() == Mode::Plain {
-        return None;
+    let socket = table::peek(fd)?;
+    if socket.mode() == Mode::Plain {
+        // A raw socket hears from its first moment on, and need never be bound.
+        return if socket.has(flag::RAW) { activated(fd) } else { None };
     }
     table::pin(fd)
 }
@@ -160,8 +164,7 @@ fn note_received(socket: &Pinned, cell: &Cell, octets: usize, peer: Option<Socke
 /// The flow of a socket to `peer`, else to its own one. Inside `guard::slow` only.
 fn flow_of(socket: &Pinned, peer: Option<SocketAddrV6>) -> Option<FlowId> {
     let peer = peer.or_else(|| socket.inner().peer)?;
-    let local_port = socket.local_port.load(Relaxed) as u16;
-    Some(FlowId { protocol: libc::IPPROTO_UDP as u8, local_port, peer_port: peer.port() })
+    Some(socket.flow(peer.port()))
 }
 
 /// A flow of the socket begins. Inside `guard::slow` only.

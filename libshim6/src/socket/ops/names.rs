@@ -51,7 +51,7 @@ unsafe fn detached_name(
     let (local, peer) = names.flatten().ok_or(Bypass)?;
     // SAFETY: the kernel checks the pointers and answers EFAULT, EINVAL or EBADF.
     unsafe {
-        let room = if sys::plausible(len) { *len } else { 0 };
+        let room = if sys::can_read(len, size_of::<socklen_t>()) { len.read_unaligned() } else { 0 };
         if call(fd, addr, len) != 0 {
             return Ok(-1);
         }
@@ -134,7 +134,8 @@ pub unsafe fn setsockopt(
     let pktinfo = level == libc::IPPROTO_IPV6 && name == libc::IPV6_RECVPKTINFO;
     let segment = level == libc::IPPROTO_UDP && name == super::rewritten::UDP_SEGMENT;
     let cork = level == libc::IPPROTO_UDP && name == libc::UDP_CORK;
-    if !(pktinfo || segment || cork) {
+    let whole = name == libc::IPV6_HDRINCL && matches!(level, libc::IPPROTO_IPV6 | libc::IPPROTO_RAW);
+    if !(pktinfo || segment || cork || whole) {
         return Err(Bypass);
     }
     let socket = table::peek(fd).and_then(|_| table::pin(fd)).ok_or(Bypass)?;
@@ -147,6 +148,13 @@ pub unsafe fn setsockopt(
         if r == 0 {
             let asked = value.cast::<c_int>().read_unaligned();
             match pktinfo {
+                false if whole => {
+                    // The application makes the IPv6 header itself.
+                    if socket.has(flag::RAW) && asked != 0 {
+                        socket.set(flag::ELIGIBLE, false);
+                        socket.set_mode(Mode::Plain);
+                    }
+                }
                 true => {
                     socket.set(flag::APP_PKTINFO, asked != 0);
                     if asked == 0 && socket.has(flag::OUR_PKTINFO) {

@@ -107,8 +107,21 @@ pub unsafe fn recvfrom(
 /// As the libc function.
 #[inline]
 pub unsafe fn readv(fd: c_int, iov: *const iovec, n: c_int) -> Outcome<isize> {
+    // SAFETY: the application's arguments.
+    unsafe { vectored(fd, iov, n, 0, || real::readv(fd, iov, n)) }
+}
+
+/// `readv` and its like; `call` is the application's own.
+#[inline]
+pub(super) unsafe fn vectored(
+    fd: c_int,
+    iov: *const iovec,
+    n: c_int,
+    flags: c_int,
+    call: impl FnMut() -> isize,
+) -> Outcome<isize> {
     let socket = active(fd).ok_or(Bypass)?;
-    if !sys::plausible(iov) || n <= 0 || n as usize > MAX_BATCH {
+    if n <= 0 || n as usize > MAX_BATCH || !sys::can_read(iov, n as usize * size_of::<iovec>()) {
         return Err(Bypass);
     }
     // SAFETY: the application passed `n` structures.
@@ -117,12 +130,17 @@ pub unsafe fn readv(fd: c_int, iov: *const iovec, n: c_int) -> Outcome<isize> {
         return Err(Bypass);
     }
     if socket.mode() == Mode::Connected {
-        // SAFETY: the application's arguments.
-        return connected(&socket, 0, || unsafe { real::readv(fd, iov, n) });
+        return connected(&socket, 0, call);
     }
     let mut msg = message(iov.cast_mut(), n as usize);
     // SAFETY: as above.
-    unsafe { receive(&socket, fd, &mut msg, 0) }
+    unsafe { receive(&socket, fd, &mut msg, flags) }
+}
+
+/// A call by which the kernel hands what it received to something else than the application.
+pub(super) fn passed_on(fd: c_int, call: impl FnMut() -> isize) -> Outcome<isize> {
+    let socket = active(fd).filter(|socket| socket.mode() == Mode::Connected).ok_or(Bypass)?;
+    connected(&socket, 0, call)
 }
 
 /// `recvmsg(2)`.
@@ -137,7 +155,7 @@ pub unsafe fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> Outcome<isiz
         return connected(&socket, flags, || unsafe { real::recvmsg(fd, msg, flags) });
     }
     // SAFETY: as above.
-    match sys::plausible(msg) {
+    match sys::can_write(msg, size_of::<msghdr>()) {
         // SAFETY: as above.
         true => unsafe { receive(&socket, fd, &mut *msg, flags) },
         false => Err(Bypass),
@@ -164,7 +182,7 @@ unsafe fn plain_buffer(
     let mut iov = iovec { iov_base: buf, iov_len: len };
     let mut msg = message(&raw mut iov, 1);
     if !addr.is_null() {
-        if !sys::plausible(alen) {
+        if !sys::can_write(alen, size_of::<socklen_t>()) {
             return Err(Bypass);
         }
         msg.msg_name = addr.cast();
@@ -270,7 +288,7 @@ fn came_from(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flags: c_in
             None if !bound.is_unspecified() => bound,
             None => return None,
         };
-        let owner = if loopback { None } else { bare::owner(socket, &from, to) };
+        let owner = if loopback || socket.has(flag::RAW) { None } else { bare::owner(socket, &from, to) };
         let to = owner.as_ref().map_or(to, |ulids| ulids.local);
         if let Some(ulids) = &owner {
             from.set_ip(ulids.peer);
@@ -322,10 +340,10 @@ pub unsafe fn recvmmsg(
     timeout: *mut timespec,
 ) -> Outcome<c_int> {
     let socket = active(fd).ok_or(Bypass)?;
-    if !sys::plausible(msgs) || n == 0 {
+    let n = (n as usize).min(MAX_BATCH);
+    if n == 0 || !sys::can_write(msgs, n * size_of::<mmsghdr>()) {
         return Err(Bypass);
     }
-    let n = (n as usize).min(MAX_BATCH);
     if socket.mode() == Mode::Connected {
         loop {
             // SAFETY: the application's arguments.

@@ -9,6 +9,7 @@ use super::{engine, note_sent};
 use crate::addr::UlidPair;
 use crate::driver::build_udp;
 use crate::driver::cell::{Cell, Forward};
+use crate::driver::udp::Sum;
 use libc::{c_int, iovec};
 use std::io::IoSlice;
 use std::net::SocketAddrV6;
@@ -30,7 +31,8 @@ pub(super) unsafe fn rewritten(
 ) -> isize {
     let octets = out.octets();
     let segment = segment_size(socket, out.control);
-    if (octets > MAX_DATA && segment == 0) || octets > 0xffff {
+    let largest = if socket.has(flag::RAW) { 0xffff } else { MAX_DATA };
+    if (octets > largest && segment == 0) || octets > 0xffff {
         return fail(libc::EMSGSIZE);
     }
     if socket.has(flag::SHUT_WR) {
@@ -57,8 +59,12 @@ pub(super) unsafe fn rewritten(
         if !super::life::have_port(socket, fd) {
             return Err(libc::EAGAIN);
         }
-        let port = socket.local_port.load(Relaxed) as u16;
         let parts = slices(out.iov);
+        if socket.has(flag::RAW) {
+            packets = vec![raw_packet(cell.ulids(), socket.protocol(), sys::checksum_offset(fd), &parts)?];
+            return Ok(());
+        }
+        let port = socket.local_port.load(Relaxed) as u16;
         packets = datagrams(cell.ulids(), port, to.port(), &parts, segment).ok_or(libc::EMSGSIZE)?;
         Ok(())
     });
@@ -68,7 +74,7 @@ pub(super) unsafe fn rewritten(
         // After a panic nothing is sure: the datagram counts as lost.
         None => return octets as isize,
     }
-    match send_packets(fd, cell, forward, &packets, out.flags) {
+    match send_packets(fd, cell, forward, socket.protocol(), &packets, out.flags) {
         Ok(_) => {
             note_sent(socket, cell, octets, Some(*to));
             octets as isize
@@ -129,6 +135,24 @@ pub(super) fn slices(iov: &[iovec]) -> Vec<IoSlice<'_>> {
         .collect()
 }
 
+/// What a raw socket sends, with the checksum over the ULIDs at `sum_at` if the application asked for one there.
+fn raw_packet(
+    ulids: UlidPair,
+    protocol: u8,
+    sum_at: Option<usize>,
+    parts: &[IoSlice<'_>],
+) -> Result<Vec<u8>, c_int> {
+    let mut packet: Vec<u8> = parts.iter().flat_map(|p| p.iter().copied()).collect();
+    if let Some(at) = sum_at {
+        // As the kernel answers where the field lies outside.
+        packet.get_mut(at..at + 2).ok_or(libc::EINVAL)?.fill(0);
+        let mut sum = Sum::pseudo(ulids.local, ulids.peer, protocol, packet.len() as u32);
+        sum.add(&packet);
+        packet[at..at + 2].copy_from_slice(&(!sum.folded()).to_be_bytes());
+    }
+    Ok(packet)
+}
+
 /// The UDP datagrams that the data makes: one, or one per segment.
 pub(super) fn datagrams(
     ulids: UlidPair,
@@ -151,17 +175,17 @@ pub(super) fn send_packets(
     fd: c_int,
     cell: &Cell,
     forward: &Forward,
+    protocol: u8,
     packets: &[Vec<u8>],
     flags: c_int,
 ) -> Result<usize, c_int> {
-    let udp = libc::IPPROTO_UDP as u8;
     let once = || {
         let Some(engine) = engine() else { return Ok(packets.len()) };
         match packets {
-            [one] => engine.backend.send_payload(cell, forward, udp, one).map(|()| 1),
+            [one] => engine.backend.send_payload(cell, forward, protocol, one).map(|()| 1),
             many => {
                 let many: Vec<&[u8]> = many.iter().map(Vec::as_slice).collect();
-                engine.backend.send_payload_many(cell, forward, udp, &many)
+                engine.backend.send_payload_many(cell, forward, protocol, &many)
             }
         }
     };

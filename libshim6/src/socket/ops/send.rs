@@ -4,7 +4,7 @@
 #![allow(clippy::unnecessary_cast)]
 
 use super::super::table::Pinned;
-use super::super::{Bypass, Outcome, guard, real, sys};
+use super::super::{Bypass, Outcome, guard, real, sys, table};
 use super::named::{named, source_is_gone};
 use super::rewritten::rewritten;
 use super::way::{Out, Way, way};
@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 pub(super) const MAX_BATCH: usize = 1024;
 
 /// Decide on one datagram and send it. `plain` is the application's own call.
-unsafe fn transmit(
+pub(super) unsafe fn transmit(
     socket: &Pinned,
     fd: c_int,
     out: &Out<'_>,
@@ -61,6 +61,7 @@ unsafe fn transmit(
         Way::Rewritten(cell, forward, to) => Ok(unsafe { rewritten(socket, fd, out, &cell, &forward, &to) }),
     }
 }
+
 /// `send(2)`.
 ///
 /// # Safety
@@ -134,7 +135,7 @@ pub unsafe fn sendto(
 /// As the libc function.
 #[inline]
 pub unsafe fn sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> Outcome<isize> {
-    if !sys::plausible(msg) {
+    if table::peek(fd).is_none() || !sys::can_read(msg, size_of::<msghdr>()) {
         return Err(Bypass);
     }
     // SAFETY: the application's arguments.
@@ -155,19 +156,22 @@ pub(super) unsafe fn describe(app: &msghdr, flags: c_int) -> Option<Out<'_>> {
         let iov = vectors(app.msg_iov, app.msg_iovlen as usize)?;
         let control = match app.msg_control.is_null() {
             true => &[][..],
-            false if app.msg_controllen as usize > 1 << 20 || !sys::plausible(app.msg_control) => {
-                return None;
+            false => {
+                let len = app.msg_controllen as usize;
+                if len > 1 << 20 || len > 0 && !sys::can_read(app.msg_control, len) {
+                    return None;
+                }
+                std::slice::from_raw_parts(app.msg_control.cast(), len)
             }
-            false => std::slice::from_raw_parts(app.msg_control.cast(), app.msg_controllen as usize),
         };
         Some(Out { to, iov, control, flags, any_file: false })
     }
 }
 
-unsafe fn vectors<'a>(iov: *const iovec, n: usize) -> Option<&'a [iovec]> {
+pub(super) unsafe fn vectors<'a>(iov: *const iovec, n: usize) -> Option<&'a [iovec]> {
     match n {
         0 => Some(&[]),
-        _ if !sys::plausible(iov) || n > MAX_BATCH => None,
+        _ if n > MAX_BATCH || !sys::can_read(iov, n * size_of::<iovec>()) => None,
         // SAFETY: the application passed `n` structures at `iov`.
         _ => Some(unsafe { std::slice::from_raw_parts(iov, n) }),
     }

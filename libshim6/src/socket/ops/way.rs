@@ -74,8 +74,8 @@ fn rehomed<'a>(
         Bare::KnownFlows => known,
         Bare::All => true,
     };
-    // What was gathered for the raw socket goes by it.
-    if bare && !socket.has(flag::GATHERED) {
+    // What was gathered for the engine's socket goes by it; protocols without ports are never bare (LS-S-20).
+    if bare && !socket.has(flag::GATHERED | flag::RAW) {
         return Way::Bare(cell, forward, SocketAddrV6::new(forward.locators.peer, to.port(), 0, 0));
     }
     Way::Rewritten(cell, forward, to)
@@ -99,6 +99,19 @@ impl std::ops::Deref for CellRef<'_> {
 pub(super) fn way<'a>(socket: &'a Pinned, fd: c_int, out: &Out<'_>) -> Way<'a> {
     if out.flags & NOT_OURS != 0 || out.to == Some(None) {
         return Way::Plain;
+    }
+    let unported;
+    let mut out = out;
+    if socket.has(flag::RAW)
+        && let Some(Some(to)) = out.to
+    {
+        // In place of a port stands nothing, or the protocol.
+        if to.port() != 0 && to.port() != socket.protocol().into() {
+            return Way::Plain;
+        }
+        unported =
+            Out { to: Some(Some(SocketAddrV6::new(*to.ip(), 0, to.flowinfo(), to.scope_id()))), ..*out };
+        out = &unported;
     }
     let mode = socket.mode();
     if out.to.is_none() && mode != Mode::Unconnected {

@@ -113,9 +113,9 @@ fn numbers() {
         ]
     );
     use option_type::*;
-    let options =
-        [VALIDATOR, LOCATOR_LIST, PREFERENCES, PDS, SIGNATURE, ULID_PAIR, FII, KEEPALIVE_TIMEOUT, FLOW];
-    assert_eq!(options, [1, 2, 3, 4, 5, 6, 7, 10, 16385]);
+    let ours = [FLOW, PRECISE_TIMEOUT];
+    let options = [VALIDATOR, LOCATOR_LIST, PREFERENCES, PDS, SIGNATURE, ULID_PAIR, FII, KEEPALIVE_TIMEOUT];
+    assert_eq!([&options[..], &ours].concat(), [1, 2, 3, 4, 5, 6, 7, 10, 16385, 16386]);
     use error_code::*;
     assert_eq!(
         [UNKNOWN_TYPE, CRITICAL_OPTION, VERIFICATION_METHOD, GENERATION, LOCATOR_COUNT],

@@ -247,6 +247,19 @@ fn keepalive_timeout() {
     }
 }
 
+// RE-KT-01 in milliseconds: our own option, which others skip by its C bit.
+#[test]
+fn precise_timeout_of_another_length_is_not_ours() {
+    let precise = |contents: &[u8]| update_with(&tlv(16386, false, contents)).unwrap().precise_timeout;
+    assert_eq!(precise(&[0, 0, 0, 30]), Some(30));
+    assert_eq!(precise(&[0; 4]), Some(0));
+    for length in (0..12).filter(|&l| l != 4) {
+        assert_eq!(precise(&vec![9; length]), None, "{length}");
+    }
+    let critical = update_with(&tlv(16386, true, &[1; 5]));
+    assert!(matches!(critical, Err(ParseError::CriticalOption { ty: 16386, .. })));
+}
+
 // The number is unassigned; of another length it is not our option.
 #[test]
 fn capabilities_are_one_octet_of_flags() {

@@ -56,10 +56,13 @@ fn pair() -> impl Strategy<Value = UlidPairOption> {
 /// PDS and signature are there with every list, so that it may be sent in each message.
 fn list_options() -> impl Strategy<Value = Options> {
     let proof = (vec(any::<u8>(), 0..100), vec(any::<u8>(), 0..100));
-    (of((locators(), proof)), of(preferences()), of(any::<u16>())).prop_map(|(list, preferences, timeout)| {
+    let timeouts = (of(any::<u16>()), of(any::<u32>()));
+    (of((locators(), proof)), of(preferences()), timeouts).prop_map(|(list, preferences, timeouts)| {
         let (locators, proof) = list.unzip();
         let (pds, signature) = proof.unzip();
-        Options { locators, preferences, pds, signature, keepalive_timeout: timeout, ..Options::default() }
+        let (keepalive_timeout, precise_timeout) = timeouts;
+        let of_list = Options { locators, preferences, pds, signature, ..Options::default() };
+        Options { keepalive_timeout, precise_timeout, ..of_list }
     })
 }
 

@@ -5,6 +5,10 @@ use super::*;
 use std::cell::Cell;
 use std::rc::Rc;
 
+fn standby(until: Time) -> Option<Standby> {
+    Some(Standby { pair: pair(3, 3), confirmed: secs(99.0), until })
+}
+
 fn start(d: &mut Duo, host: usize, on: LocatorPair) {
     d.with(host, |r, e| assert!(r.start_test(e, on)));
 }
@@ -98,7 +102,7 @@ fn a_fresh_standby_replaces_the_current_pair_at_once() {
     for fresh in [true, false] {
         let mut one = One::new(3, 3);
         let until = if fresh { secs(130.0) } else { secs(110.0) };
-        one.run(|r, _| r.set_standby(Some((pair(3, 3), until))));
+        one.run(|r, _| r.set_standby(standby(until)));
         one.sent();
         let seen = one.pass(15.0);
         let at_15 = |a: &Action| seen.iter().any(|(t, b)| *t == 15.0 && a == b);
@@ -111,12 +115,12 @@ fn a_fresh_standby_replaces_the_current_pair_at_once() {
     }
     // RE-FI-05: a hint moves nothing
     let mut one = One::new(3, 3);
-    one.run(|r, _| r.set_standby(Some((pair(3, 3), secs(130.0)))));
+    one.run(|r, _| r.set_standby(standby(secs(130.0))));
     one.run(|r, e| r.hint(e));
     assert_eq!(one.reap.current(), pair(1, 1));
     // A locator that is lost, or refused
     let mut one = One::new(3, 3);
-    one.run(|r, _| r.set_standby(Some((pair(3, 3), secs(130.0)))));
+    one.run(|r, _| r.set_standby(standby(secs(130.0))));
     one.run(|r, e| r.send_refused(e, pair(1, 1)));
     assert_eq!(one.reap.current(), pair(3, 3));
 }
@@ -146,6 +150,7 @@ fn a_context_has_values_of_its_own() {
         initial_probe_timeout: Some(Duration::from_millis(100)),
         keepalive_interval: Some(Duration::from_secs(2)),
         no_keepalives: false,
+        careful: false,
     };
     one.run(|r, _| r.set_parameters(own));
     one.received();

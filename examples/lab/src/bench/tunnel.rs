@@ -1,0 +1,117 @@
+//! The same work by a userspace tunnel, which people use to survive a path loss: wireguard-go.
+
+use super::item::{Goal, Item};
+use super::load::{Case, Pair};
+use super::speed::{Plan, Results, shim, topology};
+use crate::namespace::{Namespace, Process};
+use crate::programs;
+use crate::topology::{Blackhole, Host};
+use crate::{Error, Result, wait_for};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Programs that it takes, with the packages that have them.
+const NEEDED: [(&str, &str); 2] = [("wireguard-go", "wireguard-go"), ("wg", "wireguard-tools")];
+
+fn missing() -> Option<String> {
+    let found = |program: &str| {
+        std::env::var_os("PATH")
+            .is_some_and(|paths| std::env::split_paths(&paths).any(|p| p.join(program).is_file()))
+    };
+    let lacking: Vec<_> = NEEDED.iter().filter(|(program, _)| !found(program)).map(|n| n.1).collect();
+    if !lacking.is_empty() {
+        return Some(format!("not installed: {}", lacking.join(", ")));
+    }
+    (!Path::new("/dev/net/tun").exists()).then(|| "this machine has no /dev/net/tun".to_owned())
+}
+
+/// One end: the process, and the name of its interface.
+struct End {
+    _process: Process,
+    key: String,
+    name: &'static str,
+}
+
+fn wg(namespace: &Namespace, words: &[&str], input: &str) -> Result<String> {
+    let mut command = Command::new("wg");
+    command.args(words);
+    Ok(namespace.output(command, input)?.trim().to_owned())
+}
+
+fn end(host: &Host, name: &'static str, scratch: &Path) -> Result<End> {
+    let mut command = Command::new("wireguard-go");
+    command.args(["-f", name]).env("LOG_LEVEL", "error").env("WG_PROCESS_FOREGROUND", "1");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let process = host.namespace.spawn(command)?;
+    let socket = format!("/var/run/wireguard/{name}.sock");
+    if !wait_for(Duration::from_secs(5), || Path::new(&socket).exists()) {
+        return Err(Error::new("wireguard-go does not start"));
+    }
+    let secret = wg(&host.namespace, &["genkey"], "")?;
+    let key = wg(&host.namespace, &["pubkey"], &secret)?;
+    let file = scratch.join(name);
+    std::fs::write(&file, secret)?;
+    let file = file.to_string_lossy().into_owned();
+    wg(&host.namespace, &["set", name, "listen-port", "51820", "private-key", &file], "")?;
+    Ok(End { _process: process, key, name })
+}
+
+/// Packets per second through the tunnel, next to the shim after a switch.
+pub(super) fn tunnel(plan: &Plan, scratch: &Path, results: &mut Results) -> Result<()> {
+    let section = "Against a userspace tunnel (wireguard-go), the shim after a switch";
+    if let Some(why) = missing() {
+        results.notes.push(format!("No comparison with a userspace tunnel: {why}."));
+        return Ok(());
+    }
+    let topology = topology(scratch)?;
+    let (here, there) = (&topology.client, &topology.server);
+    let ends = [end(here, "shim6wg-a", scratch)?, end(there, "shim6wg-b", scratch)?];
+    for (host, (own, other), (address, far), peer) in [
+        (here, (&ends[0], &ends[1]), ("fd00::a", "fd00::b"), there.addresses[1]),
+        (there, (&ends[1], &ends[0]), ("fd00::b", "fd00::a"), here.addresses[1]),
+    ] {
+        let endpoint = format!("[{peer}]:51820");
+        let allowed = format!("{far}/128");
+        let words = ["set", own.name, "peer", &other.key, "endpoint", &endpoint, "allowed-ips", &allowed];
+        wg(&host.namespace, &words, "")?;
+        let name = own.name;
+        host.namespace.ip(&format!(
+            "addr add {address}/64 dev {name} nodad\nlink set {name} mtu 1420 up\n\
+             route replace {peer} via fe80::1 dev p2 src {}",
+            host.addresses[1]
+        ))?;
+    }
+    let program = programs::compiled("load")?;
+    let mut tunnelled = Pair::between(
+        (here, "fd00::a"),
+        (there, "fd00::b", "::"),
+        None,
+        (&program, 6003),
+        &made(scratch, "tunnelled")?,
+    )?;
+    let mut shimmed = Pair::start(&topology, Some(&shim()?), 6002, &scratch.join("shim"))?;
+    std::thread::sleep(Duration::from_millis(500));
+    topology.blackhole(1, Blackhole::Both)?;
+    std::thread::sleep(Duration::from_millis(500));
+    shimmed.wait(50)?;
+    for case in [Case::single(64), Case::single(1200), Case::batch(1200)] {
+        let mut item =
+            Item::new(section, format!("{}, arriving", case.name()), "packets/s", Goal::Ratio(3.0));
+        for _ in 0..plan.pairs {
+            let measured = tunnelled.flood(case, plan.flood_ms, 0.0, (1, 1))?.rate;
+            item.pair(measured, shimmed.flood(case, plan.flood_ms, 0.0, (1, 1))?.rate);
+        }
+        results.items.push(item);
+    }
+    results
+        .notes
+        .push("In the table of the tunnel, \"native\" is the tunnel; it encrypts, the shim does not.".into());
+    Ok(())
+}
+
+fn made(scratch: &Path, name: &str) -> Result<std::path::PathBuf> {
+    let directory = scratch.join(name);
+    std::fs::create_dir_all(&directory)?;
+    Ok(directory)
+}

@@ -1,0 +1,72 @@
+//! The longest silence of a flow whose path fails, next to kernel MPTCP.
+
+use clap::Parser;
+use shim6_lab::bench::{self, failover};
+use shim6_lab::{Result, privilege, programs};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Two hosts with two paths, a flow of 1000 messages per second in both directions, and the path that it uses fails:
+/// the longest silence, under the shim and with kernel MPTCP.
+///
+/// Needs root or user namespaces; touches nothing outside its own network namespaces. Fails only if something broke, not
+/// if a goal was missed.
+#[derive(Parser)]
+#[command(version)]
+struct Options {
+    /// Runs of each configuration with each failure
+    #[arg(long, default_value_t = 5)]
+    repeats: usize,
+    /// One run of each, and no RFC 5534 defaults
+    #[arg(long)]
+    quick: bool,
+    /// Only configurations whose name contains this
+    #[arg(long)]
+    only: Option<String>,
+    /// Where failover.json, failover.md and failover.svg go
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/bench"))]
+    output: PathBuf,
+    /// Fill the block <!-- bench-failover --> of this file with the table
+    #[arg(long)]
+    readme: Option<PathBuf>,
+    /// Keep traces and logs in this directory
+    #[arg(long)]
+    keep: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match privilege::ensure().and_then(|()| measure(&options)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("bench-failover: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn measure(options: &Options) -> Result<ExitCode> {
+    let scratch = tempfile::Builder::new().prefix("shim6-bench-").tempdir()?;
+    let directory: &Path = options.keep.as_deref().unwrap_or(scratch.path());
+    programs::compiled("flow")?;
+    let mptcp = failover::mptcp_here();
+    let mut wanted = failover::configurations(&programs::tool()?)?;
+    wanted.retain(|c| {
+        options.only.as_deref().is_none_or(|part| c.name.contains(part))
+            && !(options.quick && c.slow_blackhole)
+            && (mptcp.is_ok() || !matches!(c.carrier, failover::Carrier::Mptcp))
+    });
+    let repeats = if options.quick { 1 } else { options.repeats.max(1) };
+    let rows = failover::run(wanted, repeats, directory, |line| eprintln!("bench-failover: {line}"));
+    let text = failover::report(&rows, repeats, &mptcp, &options.output)?;
+    println!("\n{text}");
+    if let Some(readme) = &options.readme {
+        bench::fill(readme, "bench-failover", &failover::table(&rows))?;
+    }
+    let complaints = failover::complaints(&rows);
+    for line in &complaints {
+        println!("not as it should be: {line}");
+    }
+    println!("bench-failover: JSON, Markdown and plot are in {}", options.output.display());
+    Ok(if complaints.is_empty() && !rows.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,92 @@
+//! Speed: throughput, delay and cost, alone and under the shim, before and after a switch.
+
+use clap::Parser;
+use shim6_lab::bench::{self, item, plot, speed};
+use shim6_lab::{Result, privilege, programs};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Two hosts with two paths, C programs alone and under the shim, in turns: packets per second, one-way times, cost of a
+/// call, program start, and how that grows.
+///
+/// Needs root or user namespaces; touches nothing outside its own network namespaces. Fails only if something broke, not
+/// if a goal was missed.
+#[derive(Parser)]
+#[command(version)]
+struct Options {
+    /// Pairs of each measurement
+    #[arg(long, default_value_t = 7)]
+    pairs: usize,
+    /// Length of one flood in milliseconds
+    #[arg(long, default_value_t = 300)]
+    flood: u64,
+    /// Two short pairs of each
+    #[arg(long)]
+    quick: bool,
+    /// Only parts whose name contains this: path, calls, start, scaling, tunnel
+    #[arg(long)]
+    only: Option<String>,
+    /// Where bench.json, bench.md and bench.svg go
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/bench"))]
+    output: PathBuf,
+    /// Fill the block <!-- bench --> of this file with what has a goal
+    #[arg(long)]
+    readme: Option<PathBuf>,
+    /// Keep logs in this directory
+    #[arg(long)]
+    keep: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match privilege::ensure().and_then(|()| measure(&options)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn measure(options: &Options) -> Result<ExitCode> {
+    let scratch = tempfile::Builder::new().prefix("shim6-bench-").tempdir()?;
+    let directory: &Path = options.keep.as_deref().unwrap_or(scratch.path());
+    programs::compiled("load")?;
+    let machine = bench::circumstances();
+    let plan = speed::Plan {
+        pairs: if options.quick { 2 } else { options.pairs.max(1) },
+        flood_ms: if options.quick { 150 } else { options.flood.max(20) },
+        stamps: if options.quick { 300 } else { 1000 },
+        only: options.only.clone(),
+        quick: options.quick,
+    };
+    let results = speed::run(&plan, directory, |line| eprintln!("bench: {line}"));
+    let mut text = format!("{}\n{}\n", item::tables(&results.items), bench::circumstances_line(&machine));
+    for note in &results.notes {
+        let _ = write!(text, "\n{note}");
+    }
+    println!("\n{text}");
+    let json = serde_json::json!({
+        "machine": machine,
+        "items": item::to_json(&results.items),
+        "notes": results.notes,
+        "broken": results.complaints,
+    });
+    bench::write(&options.output, "bench.json", &format!("{json:#}\n"))?;
+    let plots = if results.panels.is_empty() { "" } else { "\n![Growth](bench.svg)\n" };
+    bench::write(&options.output, "bench.md", &format!("# Speed\n\n{text}\n{plots}"))?;
+    if !results.panels.is_empty() {
+        plot::draw(&options.output.join("bench.svg"), &results.panels)?;
+    }
+    if let Some(readme) = &options.readme {
+        let with_goal: Vec<_> = results.items.iter().filter(|item| item.goal != item::Goal::None).collect();
+        bench::fill(readme, "bench", &item::table(&with_goal))?;
+    }
+    for line in &results.complaints {
+        println!("not as it should be: {line}");
+    }
+    println!("bench: JSON, Markdown and plots are in {}", options.output.display());
+    let broken = !results.complaints.is_empty() || results.items.is_empty();
+    Ok(if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
