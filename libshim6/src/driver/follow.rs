@@ -46,10 +46,8 @@ impl Runner {
         let wake = self.engine.wake_of(ulids, key.fii);
         let setup = self.engine.setup_of(ulids, 0);
         let Some(t) = self.tracked.get_mut(&key) else { return };
-        let before = t.cell.forward();
-        if before != forward {
+        if t.cell.forward() != forward {
             t.cell.set_forward(forward);
-            self.shared.moved(before, forward);
         }
         let view = ContextView { associated, setup, fork: t.applied.fork, ..view(info) };
         let old = t.cell.view();
@@ -229,7 +227,6 @@ impl Runner {
         self.shared.cells.lock().remove(&key);
         if let Some(t) = self.tracked.remove(&key) {
             if self.shared.suppress {
-                self.shared.moved(t.cell.forward(), None);
                 self.shared.bare.set(&t.cell, &[]);
             }
             self.shared.watches.disarm(self.shared.epoll.raw(), key.ulids, &t.watched);

@@ -42,14 +42,13 @@ impl Handle {
     }
 
     /// A flow begins on the pair, with its first datagram or its socket: whether it stays told apart from others decides
-    /// on the headers of both. `connected`: it begins with the connect of a socket.
-    pub fn flow_began(&self, ulids: UlidPair, flow: FlowId, connected: bool) {
+    /// on the headers of both. `connected`: it begins with the connect of a socket. `meets`: its ULIDs and ports are the
+    /// locators and ports of another flow that goes without header now, so it waits until the peer knows.
+    pub fn flow_began(&self, ulids: UlidPair, flow: FlowId, connected: bool, meets: bool) {
         if !self.0.suppress || !self.0.alive() {
             return;
         }
-        if self.0.bare_out.read().contains_key(&ulids.as_locators())
-            && let Some((cell, _)) = self.0.cell(ulids)
-        {
+        if meets && let Some((cell, _)) = self.0.cell(ulids) {
             cell.hold(true);
         }
         self.command(Command::Flow(ulids, flow, connected));

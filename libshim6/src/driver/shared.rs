@@ -1,12 +1,12 @@
 //! What application threads and the engine thread share besides the cells.
 
 use super::arrivals::Arrivals;
-use super::cell::{Cell, CellKey, Forward};
+use super::cell::{Cell, CellKey};
 use super::send::SendSocket;
 use super::sys::{self, OwnFd};
 use super::watch::Watches;
 use crate::addr::{Fii, FlowId, LocatorPair, UlidPair};
-use crate::engine::{Bare, Feedback, LocalLocator, Wake};
+use crate::engine::{Feedback, LocalLocator, Wake};
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
@@ -85,8 +85,6 @@ pub struct Shared {
     pub cells: Mutex<HashMap<CellKey, Arc<Cell>>>,
     /// Cells whose contexts take datagrams without extension header, by the peer's locators.
     pub bare: BareIndex,
-    /// Locator pairs that carry our datagrams without extension header, and of how many ULID pairs.
-    pub bare_out: RwLock<HashMap<LocatorPair, usize>>,
     /// Headers may be suppressed at all.
     pub suppress: bool,
     /// Pairs that re-injected packets came by.
@@ -234,26 +232,6 @@ impl Shared {
             if let (1.., Entry::Vacant(entry)) = (fii, cells.entry(CellKey { ulids, fii })) {
                 return Some(entry.insert(Arc::new(Cell::with_fii(ulids, fii))).clone());
             }
-        }
-    }
-
-    /// Engine thread: payload of a ULID pair goes elsewhere from now on.
-    pub fn moved(&self, before: Option<Forward>, now: Option<Forward>) {
-        if !self.suppress {
-            return;
-        }
-        let bare = |f: Option<Forward>| f.filter(|f| f.bare != Bare::No).map(|f| f.locators);
-        let mut out = self.bare_out.write();
-        if let Some(old) = bare(before)
-            && let Some(n) = out.get_mut(&old)
-        {
-            *n -= 1;
-            if *n == 0 {
-                out.remove(&old);
-            }
-        }
-        if let Some(new) = bare(now) {
-            *out.entry(new).or_default() += 1;
         }
     }
 

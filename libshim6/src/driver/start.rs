@@ -82,7 +82,6 @@ pub fn start(config: Config, host: Arc<dyn SocketHost>) -> Result<Handle, StartE
     let shared = Arc::new(Shared {
         cells: Default::default(),
         bare: Default::default(),
-        bare_out: Default::default(),
         suppress: config.shim6.suppress_header != Suppress::Off,
         arrivals: Default::default(),
         commands: sender_side,

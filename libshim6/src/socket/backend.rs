@@ -44,7 +44,7 @@ pub trait Backend: Send + Sync {
         false
     }
     /// A flow begins, or a socket is connected: told where headers may be suppressed.
-    fn flow_began(&self, _ulids: UlidPair, _flow: FlowId, _connected: bool) {}
+    fn flow_began(&self, _ulids: UlidPair, _flow: FlowId, _connected: bool, _meets: bool) {}
     /// The cells that may own a datagram which came on these locators without extension header.
     fn bare(&self, _locators: LocatorPair) -> Vec<Arc<Cell>> {
         Vec::new()
@@ -85,8 +85,8 @@ impl Backend for Handle {
     fn suppresses(&self) -> bool {
         self.suppresses()
     }
-    fn flow_began(&self, ulids: UlidPair, flow: FlowId, connected: bool) {
-        self.flow_began(ulids, flow, connected);
+    fn flow_began(&self, ulids: UlidPair, flow: FlowId, connected: bool, meets: bool) {
+        self.flow_began(ulids, flow, connected, meets);
     }
     fn bare(&self, locators: LocatorPair) -> Vec<Arc<Cell>> {
         self.bare(locators)

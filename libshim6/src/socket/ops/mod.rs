@@ -33,6 +33,7 @@ use super::table::{self, Pinned};
 use super::{registry, sys};
 use crate::addr::{FlowId, LocatorPair, UlidPair, is_servable};
 use crate::driver::cell::Cell;
+use crate::engine::Bare;
 use libc::c_int;
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::Arc;
@@ -172,8 +173,20 @@ fn flow_began(socket: &Pinned, ulids: UlidPair, peer: &SocketAddrV6) {
     if let Some(engine) = engine().filter(|e| e.backend.suppresses())
         && let Some(flow) = flow_of(socket, Some(*peer))
     {
-        engine.backend.flow_began(ulids, flow, socket.mode() == Mode::Connected);
+        let connected = socket.mode() == Mode::Connected;
+        engine.backend.flow_began(ulids, flow, connected, meets(socket, ulids, peer));
     }
+}
+
+/// Are these the locators and ports of another flow of the socket that goes without extension header now?
+fn meets(socket: &Pinned, ulids: UlidPair, peer: &SocketAddrV6) -> bool {
+    let on = |cell: &Arc<Cell>| {
+        cell.ulids() != ulids
+            && cell.forward().is_some_and(|f| f.bare != Bare::No && f.locators == ulids.as_locators())
+    };
+    let inner = socket.inner();
+    let mut others = inner.peers.iter().filter(|(addr, _)| addr.port() == peer.port());
+    others.any(|(_, p)| p.cell.as_ref().is_some_and(on))
 }
 
 /// The cell of the instance that serves the flow to `peer`, if it is not `cell` itself.
