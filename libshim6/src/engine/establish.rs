@@ -158,7 +158,7 @@ impl Engine {
                 || ctx.exchange.as_ref().is_some_and(|e| e.pair.peer == d.source))
                 && ctx.local.contains(&d.destination);
             if known && (!ctx.established() || ctx.peer_tag == Some(m.initiator_tag)) {
-                if !ctx.established() {
+                if !ctx.established() || ctx.flags.own.is_none() {
                     self.set_flags(id);
                 }
                 let Some(ctx) = self.table.get_mut(id) else { return };
@@ -365,6 +365,10 @@ impl Engine {
             ctx.requests.clear();
         }
         self.peer_flags(id, m.options.capabilities, true);
+        // Where I1 met I1 there was no I2 to announce them
+        if self.table.get(id).is_some_and(|c| c.flags.own.is_none()) {
+            self.set_flags(id);
+        }
         if let Some((code, offset)) = bad {
             self.io.counters.drop(Dropped::BadPreferences);
             self.io.send_error(d, code, offset);

@@ -149,7 +149,19 @@ impl Ports {
 fn takes_bare(socket: &Pinned, ports: &Ports) -> bool {
     socket.mode() == Mode::Unconnected
         && socket.inner().local.is_unspecified()
-        && ports.is_alone(socket.local_port.load(Relaxed) as u16)
+        && local_port(socket).is_some_and(|port| ports.is_alone(port))
+}
+
+/// The local port; asked of the kernel while the thread that sent the first datagram has yet to learn it.
+fn local_port(socket: &Pinned) -> Option<u16> {
+    match socket.local_port.load(Relaxed) as u16 {
+        0 => {
+            let _stable = detach::descriptors_are_stable();
+            let name = table::descriptors(socket).next().and_then(sys::local_name);
+            name.map(|n| n.port()).filter(|port| *port != 0)
+        }
+        port => Some(port),
+    }
 }
 
 /// Who sent the datagram that is first in the queue? Takes nothing off it.
