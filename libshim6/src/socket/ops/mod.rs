@@ -33,7 +33,6 @@ use super::table::{self, Pinned};
 use super::{registry, sys};
 use crate::addr::{FlowId, LocatorPair, UlidPair, is_servable};
 use crate::driver::cell::Cell;
-use crate::engine::Bare;
 use libc::c_int;
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::Arc;
@@ -178,12 +177,10 @@ fn flow_began(socket: &Pinned, ulids: UlidPair, peer: &SocketAddrV6) {
     }
 }
 
-/// Are these the locators and ports of another flow of the socket that goes without extension header now?
+/// Are these the locators and ports of another flow of the socket that may go without extension header, so that the peer
+/// would take this one for it?
 fn meets(socket: &Pinned, ulids: UlidPair, peer: &SocketAddrV6) -> bool {
-    let on = |cell: &Arc<Cell>| {
-        cell.ulids() != ulids
-            && cell.forward().is_some_and(|f| f.bare != Bare::No && f.locators == ulids.as_locators())
-    };
+    let on = |cell: &Arc<Cell>| cell.view().takes(cell.ulids(), ulids.as_locators());
     let inner = socket.inner();
     let mut others = inner.peers.iter().filter(|(addr, _)| addr.port() == peer.port());
     others.any(|(_, p)| p.cell.as_ref().is_some_and(on))
