@@ -2,16 +2,24 @@
 
 CARGO ?= cargo
 SHELL := /bin/bash
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+DESTDIR ?=
+# Where `make build` puts things
+BUILT ?= target/release
+VERSION := $(shell sed -n '/^\[workspace.package\]/,/^version/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help setup build demo test bench bench-failover test-transparency lint fmt conformance clean
+.PHONY: help setup build install uninstall demo test loom bench bench-failover test-transparency lint fmt conformance clean
 
 help:
 	@echo "make demo         unmodified programs lose a path, with and without the shim (DEMO_ARGS=--help for more)"
 	@echo "make test         everything that is checked: format, lints, all tests, conformance, programs of others"
+	@echo "make loom         the descriptor table in every order that threads can run in"
 	@echo "make bench        speed, alone and under the shim, before and after a switch (BENCH_ARGS=--quick; about 5 minutes)"
 	@echo "make bench-failover  how long flows are silent when their path fails, next to kernel MPTCP (BENCH_ARGS=--quick; about 5 minutes)"
 	@echo "make test-transparency  other people's programs, alone and under the shim (installs some servers: scripts/setup)"
-	@echo "make build        the tool and the preload library, in target/release"
+	@echo "make build        the tool and the libraries, in target/release"
+	@echo "make install      what was built, into PREFIX ($(PREFIX)); DESTDIR and LIBDIR as usual"
 	@echo "make setup        install the packages that demo and tests need and that are missing (Debian, Ubuntu)"
 	@echo "make lint         clippy"
 	@echo "make fmt          format the code"
@@ -23,6 +31,37 @@ setup:
 
 build:
 	$(CARGO) build --locked --release --workspace
+
+# As root, perhaps, who has no cargo: builds nothing.
+install:
+	@for file in shim6 libshim6.so libshim6.a libshim6_preload.so; do \
+	  test -e $(BUILT)/$$file || { echo "install: there is no $(BUILT)/$$file; run 'make build' first" >&2; exit 1; }; \
+	done
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/include" "$(DESTDIR)$(LIBDIR)/pkgconfig"
+	install -m 755 $(BUILT)/shim6 "$(DESTDIR)$(PREFIX)/bin/shim6"
+	install -m 755 $(BUILT)/libshim6_preload.so "$(DESTDIR)$(LIBDIR)/libshim6_preload.so"
+	install -m 755 $(BUILT)/libshim6.so "$(DESTDIR)$(LIBDIR)/libshim6.so.$(VERSION)"
+	ln -sf libshim6.so.$(VERSION) "$(DESTDIR)$(LIBDIR)/libshim6.so.0"
+	ln -sf libshim6.so.0 "$(DESTDIR)$(LIBDIR)/libshim6.so"
+	install -m 644 $(BUILT)/libshim6.a "$(DESTDIR)$(LIBDIR)/libshim6.a"
+	install -m 644 include/shim6.h "$(DESTDIR)$(PREFIX)/include/shim6.h"
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' libshim6/clib/shim6.pc.in \
+	  > "$(DESTDIR)$(LIBDIR)/pkgconfig/shim6.pc"
+	chmod 644 "$(DESTDIR)$(LIBDIR)/pkgconfig/shim6.pc"
+	@for page in docs/man/*.[1-8]; do \
+	  test -e "$$page" || continue; \
+	  directory="$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}"; \
+	  install -d "$$directory"; \
+	  install -m 644 "$$page" "$$directory"; \
+	done
+	@test -n "$(DESTDIR)" || ldconfig 2>/dev/null || true
+
+uninstall:
+	rm -f "$(DESTDIR)$(PREFIX)/bin/shim6" "$(DESTDIR)$(PREFIX)/include/shim6.h" "$(DESTDIR)$(LIBDIR)/pkgconfig/shim6.pc"
+	rm -f "$(DESTDIR)$(LIBDIR)"/libshim6{.a,.so,.so.0,.so.$(VERSION),_preload.so}
+	@for page in docs/man/*.[1-8]; do \
+	  rm -f "$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}"; \
+	done
 
 demo: setup build
 	$(CARGO) run --locked --release --quiet -p shim6-lab --bin shim6-demo -- $(DEMO_ARGS)
@@ -41,7 +80,7 @@ conformance:
 test: setup
 	$(CARGO) fmt --all --check
 	$(MAKE) --no-print-directory lint
-	$(CARGO) build --locked --workspace
+	$(CARGO) build --locked --workspace --lib --bins --examples
 	python3 scripts/test_conformance.py
 	scripts/conformance --check
 	scripts/implementation-report --check
@@ -50,6 +89,9 @@ test: setup
 	@awk '/^test result:/ { passed += $$4; failed += $$6; ignored += $$8 } \
 	  END { printf "test result: all %d tests passed; %d failed; %d ignored\n", passed, failed, ignored; exit failed || !passed }' \
 	  target/test.log
+
+loom:
+	cd loom && RUSTFLAGS="--cfg loom" $(CARGO) test --locked --release --target-dir ../target/loom
 
 # These fail if something broke, not if a goal was missed. docs/bench/README.md tells how to read them.
 bench: setup build

@@ -87,7 +87,8 @@ static void associated(void)
     }
 }
 
-/* API-DONT-01, API-DONT-02, API-DONT-03, API-DONT-04, API-DONT-05, API-DONT-08, API-DONT-09, API-DONT-11, API-ABI-05 */
+/* API-CX-01, API-RQ-14, API-DONT-01, API-DONT-02, API-DONT-03, API-DONT-04, API-DONT-05, API-DONT-08, API-DONT-09,
+ * API-DONT-11, API-ABI-05 */
 static void dont_shim(void)
 {
     for (unsigned k = 0; k < KINDS; k++)
@@ -111,7 +112,7 @@ static void dont_shim(void)
 }
 
 /* Connecting keeps it (API-GEN-17), duplicates share it (API-GEN-15), a child has it (API-GEN-16), a new socket does
-   not. */
+ * not. */
 static void dont_shim_lasts(void)
 {
     int port;
@@ -160,7 +161,7 @@ static void lists_without_context(void)
 }
 
 /* API-GEN-01, API-GEN-02, API-GEN-03, API-GEN-04, API-GEN-05, API-GEN-06, API-ASSOC-07, API-DONT-10, API-LLL-07,
-   API-LLR-07 */
+ * API-LLR-07 */
 static void arguments(void)
 {
     int fd = udp(), null = open("/dev/null", O_RDWR);

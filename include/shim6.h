@@ -472,10 +472,12 @@ int shim6_fcntl(int fd, int cmd, ...);
 #endif
 
 /*
- * A program that defines SHIM6_POSIX_NAMES before it includes this file, after all others, calls the functions above
- * by their POSIX names.
+ * A program that defines SHIM6_POSIX_NAMES before it includes this file, and is linked with the library, calls the
+ * functions above by their POSIX names.
  */
 #ifdef SHIM6_POSIX_NAMES
+#include <fcntl.h>
+#include <unistd.h>
 #define socket shim6_socket
 #define socketpair shim6_socketpair
 #define bind shim6_bind

@@ -83,7 +83,7 @@ fn send(side: &Side, cell: &Cell, data: &[u8]) {
     }
 }
 
-// API-FK-01, API-FK-04, API-FK-05, API-FK-12, API-FK-13, API-FK-19, API-LTX-08, API-PTX-12, API-CM-04, API-CM-06
+// API-FK-09, API-FK-01, API-FK-04, API-FK-05, API-FK-12, API-FK-13, API-FK-19, API-LTX-08, API-PTX-12, API-CM-04, API-CM-06
 #[test]
 fn two_sockets_of_one_pair_use_both_links() {
     let lab = established();

@@ -7,6 +7,7 @@
 use dlmalloc::Dlmalloc;
 use shim6::socket::backend::watch_forks;
 use shim6::socket::guard::{self, masked};
+use shim6::socket::leave;
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -77,6 +78,15 @@ unsafe extern "C" fn protect_forks() {
     // SAFETY: plain functions, which allocate nothing.
     unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(after_fork)) };
     watch_forks();
+    guard::own_panics();
+}
+
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static AT_EXIT: unsafe extern "C" fn() = at_exit;
+
+unsafe extern "C" fn at_exit() {
+    leave::program_exits();
 }
 
 /// The forking thread holds the lock.

@@ -26,6 +26,26 @@ macro_rules! asked {
     )*};
 }
 
+/// As `asked!`, for calls that an unknown descriptor never makes a shim socket: it costs two loads and a jump.
+macro_rules! data {
+    ($($(#[$doc:meta])* $name:ident = $op:ident(fd: c_int, $($arg:ident: $ty:ty),*) -> $ret:ty;)*) => {$(
+        $(#[$doc])*
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C-unwind" fn $name(fd: c_int, $($arg: $ty),*) -> $ret {
+            // SAFETY: the arguments are the application's, for this very function.
+            unsafe {
+                if !ops::is_known(fd) {
+                    return real::$op(fd, $($arg),*);
+                }
+                match ops::$op(fd, $($arg),*) {
+                    Ok(value) => value,
+                    Err(_) => real::$op(fd, $($arg),*),
+                }
+            }
+        }
+    )*};
+}
+
 /// Hooks whose operation makes the plain call itself.
 macro_rules! done {
     ($($(#[$doc:meta])* $name:ident = $op:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)?;)*) => {$(
@@ -63,6 +83,9 @@ asked! {
     setsockopt = setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_void, len: socklen_t) -> c_int;
     /// `shutdown(2)`.
     shutdown = shutdown(fd: c_int, how: c_int) -> c_int;
+}
+
+data! {
     /// `send(2)`.
     send = send(fd: c_int, buf: *const c_void, len: size_t, flags: c_int) -> ssize_t;
     /// Alias of `send`.
@@ -93,6 +116,9 @@ asked! {
     __read = read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t;
     /// `readv(2)`.
     readv = readv(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t;
+}
+
+asked! {
     /// `preadv2(2)`.
     preadv2 = preadv2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t;
     /// The same with large files.

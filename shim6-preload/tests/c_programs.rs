@@ -23,16 +23,19 @@ fn run(command: &mut Command) -> String {
     text
 }
 
-/// The library to link with, of the same build.
-fn linked_library(kind: &str) -> PathBuf {
-    library().with_file_name(format!("libshim6.{kind}"))
+/// A file beside the preload library, where `cargo build --workspace` puts it.
+fn built(name: &str) -> PathBuf {
+    let library = library();
+    let found = library.ancestors().skip(1).take(2).map(|d| d.join(name)).find(|p| p.exists());
+    found.unwrap_or_else(|| panic!("no {name}: cargo build --workspace"))
 }
 
-/// How a program may be linked with the library.
+/// How a program is linked with `libshim6`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Link {
+    /// As a user would, with an rpath to the place of the build.
     Shared,
-    /// `libshim6.a` in an executable that is linked to the shared C library otherwise.
+    /// `libshim6.a` in an executable that has the shared C library otherwise.
     Archive,
     /// An executable without any shared library.
     Static,
@@ -40,30 +43,30 @@ enum Link {
 
 impl Link {
     fn arguments(self) -> Vec<String> {
-        let directory = library().parent().unwrap().display().to_string();
+        let profile = built("libshim6.so.0").parent().unwrap().display().to_string();
         match self {
-            // As a user would, who has an rpath to the soname; the link of that name is in the profile's directory.
-            Link::Shared => {
-                let profile = linked_library("so").parent().unwrap().to_path_buf();
-                let profile = profile.ancestors().find(|p| p.join(SONAME).exists()).unwrap();
-                let profile = profile.display();
-                vec![format!("-L{profile}"), format!("-Wl,-rpath,{profile}"), "-lshim6".into()]
-            }
-            Link::Archive => vec![linked_library("a").display().to_string()],
-            Link::Static => vec!["-static".into(), format!("-L{directory}"), "-lshim6".into()],
+            Link::Shared => vec![format!("-L{profile}"), format!("-Wl,-rpath,{profile}"), "-lshim6".into()],
+            Link::Archive => vec![built("libshim6.a").display().to_string()],
+            Link::Static => vec!["-static".into(), format!("-L{profile}"), "-lshim6".into()],
         }
     }
 }
 
-const SONAME: &str = "libshim6.so.0";
-
 fn compile(sources: &[&str], language: &[&str]) -> (tempfile::TempDir, PathBuf) {
+    compile_and_link(sources, language, &[])
+}
+
+fn compile_and_link(sources: &[&str], language: &[&str], link: &[String]) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("program");
     let compiler = if language[0] == "c++" { "c++" } else { "cc" };
     let mut command = Command::new(compiler);
     command.args(language.iter().skip(1)).args(["-Wall", "-Wextra", "-Werror", "-pedantic", "-O2", "-o"]);
-    command.arg(&program).args(sources.iter().map(|s| root().join("c-tests").join(s))).arg("-pthread");
+    command
+        .arg(&program)
+        .args(sources.iter().map(|s| root().join("c-tests").join(s)))
+        .arg("-pthread")
+        .args(link);
     run(&mut command);
     (dir, program)
 }
@@ -71,17 +74,77 @@ fn compile(sources: &[&str], language: &[&str]) -> (tempfile::TempDir, PathBuf) 
 /// Compile and run, without and with the library. Every test of the program says `ok`.
 fn both(source: &str) {
     let (_dir, program) = compile(&[source], &["c", "-std=c11"]);
-    for preload in [None, Some(library())] {
-        let mut command = Command::new(&program);
-        match &preload {
-            Some(library) => command.env("LD_PRELOAD", library),
-            None => command.env_remove("LD_PRELOAD"),
-        };
-        let text = run(command.env("SHIM6_TEST_LIBRARY", library()));
-        println!("{source}, preload {preload:?}:\n{text}");
-        assert!(text.lines().any(|l| l.starts_with("ok ")), "{text}");
-        assert!(!text.contains("FAILED"), "{text}");
+    for preload in [false, true] {
+        all_ok(&program, preload, &[]);
     }
+}
+
+fn all_ok(program: &Path, preload: bool, arguments: &[&Path]) {
+    let mut command = Command::new(program);
+    match preload {
+        true => command.env("LD_PRELOAD", library()),
+        false => command.env_remove("LD_PRELOAD"),
+    };
+    let text = run(command.args(arguments).env("SHIM6_TEST_LIBRARY", library()));
+    println!("{}, preload {preload}:\n{text}", program.display());
+    assert!(text.lines().any(|l| l.starts_with("ok ")), "{text}");
+    assert!(!text.contains("FAILED"), "{text}");
+}
+
+/// Compile a program whose socket calls are `shim6_*`.
+fn linked(source: &str, link: Link) -> (tempfile::TempDir, PathBuf) {
+    compile_and_link(&[source], &["c", "-std=c11", "-DSHIM6_POSIX_NAMES"], &link.arguments())
+}
+
+/// What holds under the preload library holds in a program that is linked with `libshim6`.
+#[test]
+fn linked_programs() {
+    for source in ["transparency.c", "families.c", "options.c", "threads.c", "life.c"] {
+        all_ok(&linked(source, Link::Shared).1, false, &[]);
+    }
+    all_ok(&linked("options.c", Link::Archive).1, false, &[]);
+    all_ok(&linked("transparency.c", Link::Static).1, false, &[]);
+}
+
+/// Two ways in, one engine.
+#[test]
+fn linked_and_preloaded_programs() {
+    for source in ["transparency.c", "options.c"] {
+        all_ok(&linked(source, Link::Shared).1, true, &[]);
+    }
+}
+
+// API-HOT-03, API-HOT-04, API-PE-03, API-PE-04, API-LLP-03, API-LLP-04, API-PPF-03, API-PPF-04, API-LRX-03, API-LRX-04,
+// API-PRX-03, API-PRX-04, API-LTX-03, API-LTX-04, API-PTX-03, API-PTX-04, API-LLL-03, API-LLL-04, API-LLR-03, API-LLR-04,
+// API-TMO-03, API-TMO-04, API-DEF-05, API-CM-15, API-FB-04, API-CX-07, API-CX-08, API-CX-25
+#[test]
+fn examples_of_the_draft_without_a_context() {
+    let source = "draft_examples.c";
+    all_ok(&compile(&[source], &["c", "-std=c11"]).1, true, &[]);
+    all_ok(&linked(source, Link::Shared).1, false, &[]);
+    all_ok(&linked(source, Link::Static).1, false, &[]);
+}
+
+#[test]
+fn one_engine_per_process() {
+    let copy = Link::Archive.arguments();
+    let (_dir, plugin) = compile_and_link(
+        &["engines_plugin.c"],
+        &["c", "-std=c11"],
+        &[&copy[..], &["-shared", "-fPIC", "-Wl,--exclude-libs,ALL"].map(String::from)].concat(),
+    );
+    for link in [Link::Shared, Link::Archive] {
+        let (_dir, program) = linked("engines.c", link);
+        all_ok(&program, false, &[]);
+        all_ok(&program, true, &[]);
+        all_ok(&program, true, &[&plugin]);
+        // The archive exports nothing from an executable: a copy in a plug-in cannot find it.
+        if link == Link::Shared {
+            all_ok(&program, false, &[&plugin]);
+        }
+    }
+    let (_dir, program) = compile(&["engines.c"], &["c", "-std=c11"]);
+    all_ok(&program, true, &[&plugin]);
 }
 
 #[test]
@@ -92,6 +155,30 @@ fn transparency() {
 #[test]
 fn families() {
     both("families.c");
+}
+
+/// What the program does not leak alone it does not leak with the library, as two tools see it.
+#[test]
+fn leaks() {
+    let (_dir, sanitized) = compile(&["leaks.c"], &["c", "-std=c11", "-fsanitize=leak"]);
+    let (_dir, program) = compile(&["leaks.c"], &["c", "-std=c11"]);
+    let kinds = "definite,possible,indirect";
+    let valgrind = || {
+        let mut command = Command::new("valgrind");
+        command.args(["-q", "--leak-check=full", "--error-exitcode=9"]);
+        command.arg(format!("--show-leak-kinds={kinds}")).arg(format!("--errors-for-leak-kinds={kinds}"));
+        command.arg(&program);
+        command
+    };
+    for preload in [None, Some(library())] {
+        for mut command in [Command::new(&sanitized), valgrind()] {
+            match &preload {
+                Some(library) => command.env("LD_PRELOAD", library),
+                None => command.env_remove("LD_PRELOAD"),
+            };
+            assert_eq!(run(&mut command), "ok leaks\n");
+        }
+    }
 }
 
 #[test]
@@ -125,6 +212,41 @@ fn options() {
     both("options.c");
 }
 
+// API-GEN-03, API-GEN-05, API-GEN-07, API-GEN-08, API-GEN-09, API-GEN-10, API-GEN-12, API-CM-15, API-CM-28
+#[test]
+fn options_states() {
+    both("options_states.c");
+}
+
+// API-GEN-11: without the capability there is never a context.
+#[test]
+fn options_states_without_the_capability() {
+    let (_dir, program) = compile(&["options_states.c"], &["c", "-std=c11"]);
+    let mut command = Command::new("capsh");
+    command.args(["--drop=cap_net_raw", "--", "-c"]).arg(program).env("LD_PRELOAD", library());
+    let text = run(command.env("SHIM6_LOG", "off"));
+    assert!(text.contains("ok ") && !text.contains("FAILED"), "{text}");
+}
+
+/// Reads and writes beyond the application's buffers, as the compiler's checks in the program see them, and use of
+/// what nobody wrote, also inside the library, as Valgrind does.
+#[test]
+fn options_under_memory_checkers() {
+    let flags =
+        ["c", "-std=c11", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-static-libasan"];
+    for source in ["options.c", "options_states.c"] {
+        let (_dir, program) = compile(&[source], &flags);
+        // What the library keeps for the life of the process is no leak of the program's.
+        let mut command = Command::new(&program);
+        let text = run(command.env("LD_PRELOAD", library()).env("ASAN_OPTIONS", "detect_leaks=0"));
+        assert!(text.contains("ok ") && !text.contains("FAILED"), "{text}");
+    }
+    let (_dir, program) = compile(&["options_states.c"], &["c", "-std=c11"]);
+    let mut command = Command::new("valgrind");
+    let text = run(command.args(["-q", "--error-exitcode=9"]).arg(program).env("LD_PRELOAD", library()));
+    assert!(text.contains("ok ") && !text.contains("FAILED") && !text.contains("=="), "{text}");
+}
+
 // API-ABI-03, API-ABI-04, API-ABI-09, API-ABI-10, API-ABI-12, API-ST-01
 #[test]
 fn header() {
@@ -151,12 +273,55 @@ fn header_in_other_languages() {
     }
 }
 
+fn exports(library: &Path) -> Vec<String> {
+    let text = run(Command::new("nm").args(["-D", "--defined-only"]).arg(library));
+    let mut names: Vec<String> =
+        text.lines().filter_map(|l| l.split_whitespace().nth(2)).map(str::to_owned).collect();
+    names.sort_unstable();
+    names
+}
+
+/// What the header declares and nothing else leaves `libshim6.so`, which has the soname of its ABI.
+#[test]
+fn exported_symbols_of_the_linkable_library() {
+    let names = exports(&built("libshim6.so"));
+    let header = std::fs::read_to_string(root().join("include/shim6.h")).unwrap();
+    // The prototypes, past comments and macros: "TYPE shim6_NAME(".
+    let declared = |line: &str| {
+        let (front, _) = line.split_once('(')?;
+        let name = &front[front.find(" shim6_").or_else(|| front.find("*shim6_"))? + 1..];
+        (!line.starts_with([' ', '#', '/'])).then(|| name.to_owned())
+    };
+    let mut wanted: Vec<String> = header.lines().filter_map(declared).collect();
+    wanted.sort_unstable();
+    assert!(wanted.len() >= 30, "{wanted:?}");
+    assert_eq!(names, wanted);
+    let dynamic = run(Command::new("readelf").arg("-d").arg(built("libshim6.so")));
+    assert!(dynamic.contains("soname: [libshim6.so.0]"), "{dynamic}");
+}
+
+/// Each function that leaves the C library is one call of a macro that has the guard, or of the guard itself.
+#[test]
+fn no_exported_function_avoids_the_guard() {
+    let mut functions = 0;
+    for file in ["functions.rs", "functions_library.rs"] {
+        let text = std::fs::read_to_string(root().join("libshim6/src/capi").join(file)).unwrap();
+        for exported in text.split("#[unsafe(no_mangle)]\n").skip(1) {
+            let (_, body) = exported.split_once("{\n").unwrap();
+            let body = body.split_once("\n}\n").map_or(body, |(body, _)| body).trim();
+            let guarded =
+                ["asked!(", "done!(", "plain!(", "guard::short("].iter().any(|g| body.starts_with(g));
+            assert!(guarded && body.ends_with(')'), "{file}: {body}");
+            functions += 1;
+        }
+    }
+    assert!(functions >= 30, "{functions}");
+}
+
 /// The hooks and nothing else leave the library.
 #[test]
 fn exported_symbols() {
-    let text = run(Command::new("nm").args(["-D", "--defined-only"]).arg(library()));
-    let mut names: Vec<&str> = text.lines().filter_map(|l| l.split_whitespace().nth(2)).collect();
-    names.sort_unstable();
+    let names = exports(&library());
     let mut wanted = vec![
         "bind",
         "close",
@@ -190,6 +355,7 @@ fn exported_symbols() {
         "sendmsg",
         "sendto",
         "setsockopt",
+        "shim6_preloaded",
         "shutdown",
         "socket",
         "socketpair",

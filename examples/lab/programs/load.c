@@ -1,8 +1,8 @@
 /*
- * Load for measurements: `load receiver ADDRESS PORT` and `load sender ADDRESS PORT SOURCE`. Both take a command a line
- * on standard input and answer with a line.
+ * Load for measurements: `load receiver ADDRESS PORT` and `load sender ADDRESS PORT SOURCE [unconnected]`. Both take
+ * a command a line on standard input and answer with a line.
  *
- * Sender, on connected sockets:
+ * Sender, on connected sockets or on ones that name the receiver in every call:
  *   ping N                        ask for an echo N times, 20 ms each at most: "ping ANSWERED"
  *   flood MODE SIZE MS RATE S T   send for MS milliseconds with T threads, each over S sockets in turn, RATE datagrams per
  *                                 second in all (0: as fast as can be): "flood DATAGRAMS NANOSECONDS CPU_NANOSECONDS ERRORS"
@@ -200,6 +200,9 @@ static void receiver(struct sockaddr_in6 a)
 
 static struct sockaddr_in6 peer, source;
 static int sockets[MAX_SOCKETS], socket_count;
+/* For each datagram of an unconnected socket; none for a connected one. */
+static struct sockaddr_in6 *to;
+static socklen_t to_length;
 
 struct job {
     pthread_t thread;
@@ -217,7 +220,7 @@ static int fresh(void)
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
     if (bind(fd, SA(source), sizeof source) != 0)
         die("bind");
-    if (connect(fd, SA(peer), sizeof peer) != 0)
+    if (to == NULL && connect(fd, SA(peer), sizeof peer) != 0)
         die("connect");
     return fd;
 }
@@ -234,7 +237,7 @@ static void *flood(void *arg)
     train = train > 64 ? 64 : train;
     for (int i = 0; i < BATCH; i++) {
         v[i] = (struct iovec){ data, job->size };
-        m[i].msg_hdr = (struct msghdr){ .msg_iov = &v[i], .msg_iovlen = 1 };
+        m[i].msg_hdr = (struct msghdr){ .msg_name = to, .msg_namelen = to_length, .msg_iov = &v[i], .msg_iovlen = 1 };
     }
     int size = (int)job->size, off = 0;
     for (int i = 0; job->mode == TRAIN && i < job->count; i++)
@@ -257,7 +260,7 @@ static void *flood(void *arg)
             job->sent += n > 0 ? (uint64_t)n : 0;
             job->errors += n <= 0;
         } else {
-            ssize_t n = sendto(fd, data, job->size * train, 0, NULL, 0);
+            ssize_t n = sendto(fd, data, job->size * train, 0, (struct sockaddr *)to, to_length);
             job->sent += n > 0 ? train : 0;
             job->errors += n <= 0;
         }
@@ -282,7 +285,7 @@ static void sender(void)
             setsockopt(sockets[0], SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t);
             for (unsigned i = 0; i < n; i++) {
                 data[0] = 'p';
-                send(sockets[0], data, 64, 0);
+                sendto(sockets[0], data, 64, 0, (struct sockaddr *)to, to_length);
                 if (recv(sockets[0], data, sizeof data, 0) >= 0) {
                     answered++;
                     usleep(2000);
@@ -319,7 +322,7 @@ static void sender(void)
                 uint64_t t = now();
                 data[0] = 's';
                 memcpy(data + 8, &t, sizeof t);
-                send(sockets[0], data, size, 0);
+                sendto(sockets[0], data, size, 0, (struct sockaddr *)to, to_length);
             }
             printf("stamps %u\n", n);
         }
@@ -332,7 +335,11 @@ int main(int argc, char **argv)
     prctl(PR_SET_TIMERSLACK, 1000);
     if (argc == 4 && strcmp(argv[1], "receiver") == 0) {
         receiver(parse(argv[2], argv[3]));
-    } else if (argc == 5 && strcmp(argv[1], "sender") == 0) {
+    } else if ((argc == 5 || argc == 6) && strcmp(argv[1], "sender") == 0) {
+        if (argc == 6) {
+            to = &peer;
+            to_length = sizeof peer;
+        }
         peer = parse(argv[2], argv[3]);
         source = parse(argv[4], "0");
         sender();

@@ -1,7 +1,7 @@
 //! `shim6_` and the POSIX name, with the POSIX signature: the socket calls for programs that link the library.
 //!
 //! In: the arguments of the libc function. Out: its value and `errno`. Each is one call of a macro that puts
-//! `super::guard` around what the preload library's hook of that name does; `tests/exports.rs` sees to it.
+//! `super::guard` around what the preload library's hook of that name does; a test of `shim6-preload` sees to it.
 
 #![allow(clippy::missing_safety_doc)]
 

@@ -1,5 +1,8 @@
 //! What the library says about itself, and its settings.
 
+// The comments become those of the C header.
+#![allow(clippy::missing_safety_doc)]
+
 use super::guard;
 use super::types::{EINVALIDLOCATOR, ETOOMANYLOCATORS, EUNREACHABLELOCATOR, EUNVERIFIEDLOCATOR};
 use crate::config::Config;

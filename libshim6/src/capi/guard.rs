@@ -23,7 +23,7 @@ static SERVED: AtomicU8 = AtomicU8::new(UNKNOWN);
 
 /// Does this copy do the work?
 #[inline]
-fn ours() -> bool {
+pub(super) fn ours() -> bool {
     match SERVED.load(Acquire) {
         UNKNOWN => decide(),
         served => served == OURS,

@@ -4,4 +4,5 @@
 pub mod functions;
 pub mod functions_library;
 mod guard;
+pub(crate) mod native;
 pub mod types;

@@ -67,9 +67,6 @@ pub const SHIM_LOC_HBA: u8 = 0x01;
 /// `lc_flags`: bound to the ULID by CGA.
 pub const SHIM_LOC_CGA: u8 = 0x02;
 
-/// Preference that an untouched locator reads in the draft's form: 255 minus priority 128 (API-ABI-07).
-const DEFAULT_PREFERENCE: u8 = 127;
-const DEFAULT_PRIORITY: u16 = 128;
 const AF_INET6: u8 = 10;
 
 /// A locator in the form of the draft, section 7.1.
@@ -163,7 +160,8 @@ impl shim_locator_d08 {
             lc_family: AF_INET6,
             lc_ifidx: if local { u8::try_from(l.ifindex).unwrap_or(0) } else { 0 },
             lc_flags: flags(l),
-            lc_preference: DEFAULT_PREFERENCE,
+            // API-ABI-06
+            lc_preference: 255 - u8::try_from(l.preference.priority).unwrap_or(255),
             lc_addr: l.addr.octets(),
         }
     }
@@ -184,8 +182,8 @@ impl shim_locator_r6316 {
             lc_family: AF_INET6,
             lc_proto: 0,
             lc_port: 0,
-            lc_prio: DEFAULT_PRIORITY,
-            lc_weight: 0,
+            lc_prio: l.preference.priority,
+            lc_weight: l.preference.weight,
             lc_ifidx: if local { l.ifindex } else { 0 },
             lc_addr: in6_addr { s6_addr: l.addr.octets() },
             lc_flags: flags(l).into(),
@@ -209,6 +207,7 @@ impl shim_locator_r6316 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::LocatorPreference;
     use std::mem::{align_of, offset_of};
 
     // API-ST-01, API-ABI-09, API-ABI-10
@@ -240,6 +239,7 @@ mod tests {
             ..LocatorInfo::new("2001:db8::1".parse().unwrap())
         };
         let d = shim_locator_d08::new(&l, true).octets();
+        // API-ABI-07
         assert_eq!(d[..4], [10, 0, 1, 127]);
         assert_eq!(d[4..], l.addr.octets());
         let r = shim_locator_r6316::new(&l, true).octets();
@@ -251,5 +251,19 @@ mod tests {
         assert_eq!(shim_locator_d08::new(&l, true).octets()[..3], [10, 7, 3]);
         assert_eq!(shim_locator_d08::new(&l, false).lc_ifidx, 0);
         assert_eq!(shim_locator_r6316::new(&l, false).lc_ifidx, 0);
+    }
+
+    // API-ABI-06
+    #[test]
+    fn preferences_read_in_both_forms() {
+        let mut l = LocatorInfo::new("2001:db8::1".parse().unwrap());
+        for (priority, weight, preference) in
+            [(0, 9, 255), (1, 0, 254), (255, 0, 0), (256, 1, 0), (65_535, 2, 0)]
+        {
+            l.preference = LocatorPreference { priority, weight };
+            assert_eq!(shim_locator_d08::new(&l, true).lc_preference, preference);
+            let r = shim_locator_r6316::new(&l, true);
+            assert_eq!((r.lc_prio, r.lc_weight), (priority, weight));
+        }
     }
 }

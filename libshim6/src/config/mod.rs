@@ -25,6 +25,9 @@ pub struct Config {
     pub identities: Vec<PathBuf>,
     /// Whether a socket whose source the application leaves open gets an address with an identity (DESIGN section 8).
     pub prefer_identity_source: bool,
+    /// How long a connect on a socket with SHIM_DEFERRED_CONTEXT_SETUP 0 waits for its context at most; 5 s
+    /// (API-DEF-11).
+    pub setup_wait: Duration,
     /// Where the log goes; standard error if `None`.
     pub log_file: Option<PathBuf>,
     /// Filter as in `tracing` (`warn`, `shim6=debug`, ...); no log if `None`.
@@ -133,6 +136,7 @@ impl Default for Config {
             trigger: TriggerConfig::default(),
             identities: Vec::new(),
             prefer_identity_source: true,
+            setup_wait: Duration::from_secs(5),
             log_file: None,
             log_filter: None,
             enabled: true,

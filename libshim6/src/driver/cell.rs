@@ -163,6 +163,8 @@ pub struct Cell {
     /// Of an instance that the peer made, beside the one that the sockets of the pair share.
     instance: bool,
     rewritten: AtomicBool,
+    /// `forward` is that of the parent's context.
+    inherited: AtomicBool,
     divided: AtomicBool,
     held: AtomicBool,
     routes: RwLock<Vec<(FlowId, Arc<Cell>)>>,
@@ -203,6 +205,7 @@ impl Cell {
             fii,
             instance: false,
             rewritten: AtomicBool::new(false),
+            inherited: AtomicBool::new(false),
             divided: AtomicBool::new(false),
             held: AtomicBool::new(false),
             routes: RwLock::default(),
@@ -325,6 +328,19 @@ impl Cell {
         }
     }
 
+    /// Application thread: wait until the engine has taken up what was asked for, at most for `limit`: a setup that is
+    /// not tried now has failed then.
+    pub fn wait_answer(&self, limit: Duration) -> Setup {
+        let end = Instant::now() + limit;
+        let mut guard = self.changed.0.lock();
+        while self.asked.load(SeqCst) != self.answered.load(SeqCst) {
+            if self.changed.1.wait_until(&mut guard, end).timed_out() {
+                break;
+            }
+        }
+        self.setup()
+    }
+
     /// Where a datagram goes whose locators the application chose itself (cmsgs SHIM_LOC_*_SEND); an end that is `None` is
     /// that of the current pair (API-CM-21). `Ok(None)`: the pair equals the ULIDs, so it goes without Shim6 header
     /// (API-CM-37). `mtu` tells the path MTU of a pair that was not used before.
@@ -383,7 +399,9 @@ impl Cell {
     #[must_use]
     pub fn note_sent(&self, bytes: usize, now: impl FnOnce() -> Time) -> bool {
         let wanted = self.first_by_pair.load(Relaxed) == WANTED;
-        if self.first_unanswered_sent.load(Relaxed) == 0 || wanted {
+        let wake = take(&self.wake_on_sent);
+        // For the engine the silence begins with the datagram that wakes it
+        if self.first_unanswered_sent.load(Relaxed) == 0 || wanted || wake {
             let now = now().0.max(1);
             self.first_unanswered_sent.store(now, Relaxed);
             if wanted {
@@ -393,7 +411,7 @@ impl Cell {
         if self.first_unreplied_received.load(Relaxed) != 0 {
             self.first_unreplied_received.store(0, Relaxed);
         }
-        self.count(&self.sent, bytes) | take(&self.wake_on_sent)
+        self.count(&self.sent, bytes) | wake
     }
 
     /// Application thread: a datagram of `bytes` octets was received. As [`Cell::note_sent`].
@@ -471,6 +489,31 @@ impl Cell {
         }
     }
 
+    /// In a forked child, which has no other thread: where the parent's payload went. `None` also where its engine was
+    /// about to change that.
+    pub fn forward_after_fork(&self) -> Option<Forward> {
+        if self.is_rewritten() { *self.forward.try_read()? } else { None }
+    }
+
+    /// Until the engine of this process has a context of its own, payload goes where the parent's went, in the parent's
+    /// context: the peer takes it, and its answers come to the sockets that both processes hold.
+    pub fn inherit(&self, forward: Forward) {
+        if !self.is_associated() {
+            self.inherited.store(true, SeqCst);
+            self.set_forward(Some(Forward { bare: Bare::No, ..forward }));
+        }
+    }
+
+    /// Engine thread: where payload goes by the context, if there is one.
+    pub(super) fn set_forward_of(&self, context: bool, forward: Option<Forward>) {
+        if context {
+            self.inherited.store(false, SeqCst);
+        }
+        if !self.inherited.load(SeqCst) && self.forward() != forward {
+            self.set_forward(forward);
+        }
+    }
+
     /// Engine thread: payload of the pair goes there from now on; `None`: locators equal ULIDs.
     pub fn set_forward(&self, forward: Option<Forward>) {
         *self.forward.write() = forward;
@@ -494,6 +537,11 @@ impl Cell {
     pub(super) fn hold(&self, held: bool) {
         self.held.store(held, SeqCst);
         self.look_closer();
+    }
+
+    /// Engine thread: a control message answered what was sent so far, and the engine was told of that.
+    pub(super) fn note_answered(&self) {
+        self.first_unanswered_sent.store(0, Relaxed);
     }
 
     /// Engine thread: when the first datagram left since the pair changed, once it has; told once.

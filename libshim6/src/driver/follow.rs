@@ -46,9 +46,7 @@ impl Runner {
         let wake = self.engine.wake_of(ulids, key.fii);
         let setup = self.engine.setup_of(ulids, 0);
         let Some(t) = self.tracked.get_mut(&key) else { return };
-        if t.cell.forward() != forward {
-            t.cell.set_forward(forward);
-        }
+        t.cell.set_forward_of(associated, forward);
         let view = ContextView { associated, setup, fork: t.applied.fork, ..view(info) };
         let old = t.cell.view();
         let news = *old != view;
@@ -171,6 +169,7 @@ impl Runner {
         let given = t.applied.settings.as_ref().filter(|_| same_context);
         if given.is_none_or(|(s, _)| !Arc::ptr_eq(s, &wanted)) {
             t.applied.settings = Some((wanted.clone(), tag));
+            warn_of_timeout(key, &wanted);
             if *wanted != *info.settings {
                 self.engine.configure(now, ulids, fii, wanted);
             }
@@ -238,6 +237,15 @@ impl Runner {
 /// Does a socket hold the cell of a fork?
 pub fn fork_in_use(shared: &Shared, key: CellKey) -> bool {
     shared.cells.lock().get(&key).is_some_and(|cell| cell.users() > 0)
+}
+
+/// A Send Timeout beyond what RFC 5534 section 7 recommends is the application's business, but worth a line (API-PE-16,
+/// API-TMO-14).
+fn warn_of_timeout(key: CellKey, settings: &Settings) {
+    let timeout = settings.app_timeout.or(settings.path_explore.send_timeout);
+    if let Some(t) = timeout.filter(|t| !(10..=100).contains(&t.as_secs())) {
+        tracing::warn!(ulids = %key.ulids, fii = key.fii, "an application set a Send Timeout of {} s", t.as_secs());
+    }
 }
 
 fn fail(t: &mut super::traffic::Tracked, key: CellKey) {

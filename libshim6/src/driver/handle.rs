@@ -10,6 +10,8 @@ use std::net::Ipv6Addr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// A running engine. All methods are quick and wait for no other thread; after the end of the engine, or in a forked
 /// child, they do nothing.
@@ -208,6 +210,27 @@ impl Handle {
         let thread = self.0.thread.lock().take();
         if let Some(t) = thread {
             let _ = t.join();
+        }
+    }
+
+    /// As [`Handle::stop`], but wait no longer than `limit`.
+    pub fn stop_within(&self, limit: Duration) {
+        if !self.0.alive() {
+            return;
+        }
+        self.0.stopping.store(true, Release);
+        self.command(Command::Sweep);
+        let end = Instant::now() + limit;
+        loop {
+            // Somebody else who ends it holds the lock while he waits.
+            let Some(mut thread) = self.0.thread.try_lock() else { return };
+            match thread.as_ref().map(JoinHandle::is_finished) {
+                Some(true) => return drop(thread.take().map(JoinHandle::join)),
+                Some(false) if Instant::now() < end => {}
+                _ => return,
+            }
+            drop(thread);
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

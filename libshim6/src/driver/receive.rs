@@ -11,7 +11,7 @@ use std::io;
 use std::net::Ipv6Addr;
 
 /// Packets per `recvmmsg`.
-const BATCH: usize = 32;
+pub const BATCH: usize = 32;
 /// The largest IPv6 payload; buffers are touched by the kernel only as far as packets fill them.
 const PACKET: usize = 65536;
 const CONTROL: usize = 256;

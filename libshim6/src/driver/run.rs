@@ -8,7 +8,7 @@ use super::console::{self, Console, Request};
 use super::deliver::Delivery;
 use super::host::{SocketHost, UlidLoss};
 use super::icmp::IcmpSocket;
-use super::receive::ReceiveSocket;
+use super::receive::{self, ReceiveSocket};
 use super::shared::{Command, Counters, Shared};
 use super::sys::{self, OwnFd};
 use super::traffic::{Report, Tracked};
@@ -158,10 +158,10 @@ impl Runner {
             Counters::add(&self.shared.counters.wakeups, 1);
             // A link that went down comes first: the probes that find another path should leave at once.
             events.sort_by_key(|(_, token)| (*token != NETLINK, *token));
-            for (_, token) in &events {
+            for (ready, token) in &events {
                 match *token {
                     NETLINK => self.address_changes(),
-                    RAW => self.packets(),
+                    RAW => self.packets(*ready),
                     TIMER => {
                         sys::clear(self.timer.raw());
                         self.armed = None;
@@ -333,14 +333,26 @@ impl Runner {
         self.tracked.range(range).map(|(key, _)| *key).collect()
     }
 
-    fn packets(&mut self) {
-        self.receive.discard_errors(ERRORS);
+    /// A fork of ours has a cell of its own; any other instance serves the shared one.
+    fn cell_of(&self, ulids: UlidPair, fii: Fii) -> CellKey {
+        let own = CellKey { ulids, fii };
+        if self.tracked.contains_key(&own) { own } else { CellKey { ulids, fii: 0 } }
+    }
+
+    /// `ready` is what epoll tells of the raw socket.
+    fn packets(&mut self, ready: u32) {
         for _ in 0..BATCHES {
             let n = self.receive.receive(0);
-            if n == 0 {
+            if n > 0 {
+                self.batch(n);
+            }
+            // What comes after a batch that is not full wakes again.
+            if n < receive::BATCH {
                 break;
             }
-            self.batch(n);
+        }
+        if ready & libc::EPOLLERR as u32 != 0 {
+            self.receive.discard_errors(ERRORS);
         }
         self.carry_out(clock::now());
     }
@@ -399,6 +411,14 @@ impl Runner {
         Counters::add(&counters.received, n as u64);
         let mut foreign = None;
         for i in 0..n {
+            let owner = self.receive.packet(i).and_then(|p| self.engine.owner(p.data));
+            if let Some((ulids, fii)) = owner {
+                let key = self.cell_of(ulids, fii);
+                self.sample(now, key);
+                if let Some(t) = self.tracked.get(&key) {
+                    t.cell.note_answered();
+                }
+            }
             let Some(p) = self.receive.packet(i) else {
                 Counters::add(&counters.unreadable, 1);
                 continue;
@@ -416,9 +436,7 @@ impl Runner {
                 self.engine.flow_heard(d.ulids, d.fii, flow);
             }
             let (ulids, octets) = (d.ulids, d.data.len());
-            // A fork of ours has a cell of its own; any other instance serves the shared one.
-            let own = CellKey { ulids, fii: d.fii };
-            let key = if self.tracked.contains_key(&own) { own } else { CellKey { ulids, fii: 0 } };
+            let key = self.cell_of(ulids, d.fii);
             // The engine has counted this one; what the application sent before must not look as if it came after.
             if self.sample(now, key).is_some_and(|r| r.direction == Direction::Sent) {
                 self.engine.payload_of(now, ulids, key.fii, Direction::Received, 1, 0, None);

@@ -1,13 +1,17 @@
-//! The send-only raw socket of protocol 140, for control messages and for tagged payload from any thread.
+//! The send-only raw sockets: one of protocol 140 for control messages, and one that takes whole IPv6 packets for tagged
+//! payload from any thread.
 //!
-//! It receives nothing (filter) and has no error queue, so that an ICMPv6 error about one destination never shows up
-//! as the error of a send to another; errors come in by [`super::receive`].
+//! They receive nothing and have no error queue, so that an ICMPv6 error about one destination never shows up as the
+//! error of a send to another; errors come in by [`super::receive`]. The one for payload is of IPPROTO_RAW with
+//! IPV6_HDRINCL: the kernel neither gathers nor numbers what it sends, and has no socket to look at for what comes in,
+//! which together costs less than a UDP socket.
 
 use super::{filter, frag, sys};
 use crate::addr::{ContextTag, LocatorPair};
 use crate::wire::{PAYLOAD_HEADER_LEN, PROTOCOL};
 use libc::c_int;
 use std::io::{self, IoSlice};
+use std::net::Ipv6Addr;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Most messages in one `sendmmsg`.
@@ -19,6 +23,8 @@ const SEND_BUFFER: c_int = 4 << 20;
 #[derive(Debug)]
 pub struct SendSocket {
     fd: sys::OwnFd,
+    payload: sys::OwnFd,
+    hop_limit: u8,
     next_fragment_id: AtomicU32,
 }
 
@@ -43,6 +49,11 @@ impl PktInfo {
     }
 }
 
+/// Octets of the IPv6 header.
+const IPV6: usize = 40;
+/// IPv6 header and payload extension header.
+type Headers = [u8; IPV6 + PAYLOAD_HEADER_LEN];
+
 /// The payload extension header (S6-5.2-1).
 pub fn payload_header(next_header: u8, tag: ContextTag) -> [u8; PAYLOAD_HEADER_LEN] {
     let mut h = (tag.value() | 1 << 47).to_be_bytes();
@@ -55,8 +66,22 @@ impl SendSocket {
     /// Open it. EPERM without CAP_NET_RAW.
     pub fn open(first_fragment_id: u32) -> io::Result<SendSocket> {
         let fd = sys::socket(libc::AF_INET6, libc::SOCK_RAW, PROTOCOL.into())?;
-        let s = SendSocket { fd, next_fragment_id: AtomicU32::new(first_fragment_id) };
-        sys::attach_filter(s.raw(), &filter::drop_all())?;
+        sys::attach_filter(fd.raw(), &filter::drop_all())?;
+        // The kernel gives a copy of each packet to each raw socket that might want it, filter or not. A socket at ::1
+        // gets none. Every packet names its source, so nothing else hangs on this, nor on whether it works.
+        let here = sys::sockaddr(Ipv6Addr::LOCALHOST, 0);
+        let _ = sys::bind(fd.raw(), &here, size_of::<libc::sockaddr_in6>());
+        let payload = sys::socket(libc::AF_INET6, libc::SOCK_RAW, libc::IPPROTO_RAW)?;
+        sys::attach_filter(payload.raw(), &filter::drop_all())?;
+        sys::set_option(payload.raw(), libc::IPPROTO_IPV6, libc::IPV6_HDRINCL, &(1 as c_int))?;
+        sys::set_option(payload.raw(), libc::SOL_SOCKET, libc::SO_SNDBUF, &SEND_BUFFER)?;
+        let hops: c_int = sys::option(payload.raw(), libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS)?;
+        let s = SendSocket {
+            fd,
+            payload,
+            hop_limit: u8::try_from(hops).unwrap_or(64).max(1),
+            next_fragment_id: AtomicU32::new(first_fragment_id),
+        };
         let (off, ipv6) = (-1 as c_int, libc::IPPROTO_IPV6);
         // The engine's checksums stay as they are: Shim6 has no pseudo-header (S6-E-1).
         sys::set_option(s.raw(), ipv6, libc::IPV6_CHECKSUM, &off)?;
@@ -71,27 +96,30 @@ impl SendSocket {
         self.fd.raw()
     }
 
-    /// Wait until there is room in the send buffer; `false` on timeout.
+    /// Wait until there is room in the send buffer for payload; `false` on timeout.
     pub fn wait_writable(&self, timeout_ms: i32) -> io::Result<bool> {
-        sys::poll(self.raw(), libc::POLLOUT, timeout_ms)
+        sys::poll(self.payload.raw(), libc::POLLOUT, timeout_ms)
     }
 
     /// Send one packet made of `parts`, from the shim header on, from `pair.local` (S6-E-3).
     pub fn send(&self, pair: LocatorPair, ifindex: u32, parts: &[IoSlice<'_>]) -> io::Result<()> {
-        let result = self.send_by(pair, ifindex, parts);
-        match &result {
-            // The interface that owns the address (a dummy, say) need not be the one that routes it.
-            Err(e) if ifindex != 0 && no_route(e) => self.send_by(pair, 0, parts).or(result),
-            _ => result,
-        }
+        send(self.raw(), pair, ifindex, parts)
     }
 
-    fn send_by(&self, pair: LocatorPair, ifindex: u32, parts: &[IoSlice<'_>]) -> io::Result<()> {
-        let to = sys::sockaddr(pair.peer, 0);
-        let control = PktInfo::new(pair, ifindex);
-        let msg = message(&to, &control, parts);
-        // SAFETY: `msg` points to `to`, `control` and `parts`, which outlive the call.
-        unsafe { sys::sendmsg(self.raw(), &msg, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) }.map(drop)
+    /// IPv6 header and payload extension header of a packet with `octets` behind them. The flow label, which routers use
+    /// to choose among equal paths, is that of the context.
+    fn headers(&self, pair: LocatorPair, tag: ContextTag, next_header: u8, octets: usize) -> Headers {
+        let mut h = [0; IPV6 + PAYLOAD_HEADER_LEN];
+        let label = (tag.value() & 0xf_ffff) as u32;
+        let len = u16::try_from(octets + PAYLOAD_HEADER_LEN).unwrap_or(u16::MAX);
+        h[..4].copy_from_slice(&(6 << 28 | label).to_be_bytes());
+        h[4..6].copy_from_slice(&len.to_be_bytes());
+        h[6] = PROTOCOL;
+        h[7] = self.hop_limit;
+        h[8..24].copy_from_slice(&pair.local.octets());
+        h[24..40].copy_from_slice(&pair.peer.octets());
+        h[40..].copy_from_slice(&payload_header(next_header, tag));
+        h
     }
 
     /// Send `packet` (from the upper-layer header on) behind the payload extension header, in fragments if it exceeds
@@ -106,15 +134,16 @@ impl SendSocket {
         packet: &[u8],
     ) -> io::Result<()> {
         let mtu = mtu as usize;
-        if PAYLOAD_HEADER_LEN + 40 + packet.len() <= mtu {
-            let header = payload_header(protocol, tag);
-            return self.send(pair, ifindex, &[IoSlice::new(&header), IoSlice::new(packet)]);
+        let socket = self.payload.raw();
+        if PAYLOAD_HEADER_LEN + IPV6 + packet.len() <= mtu {
+            let headers = self.headers(pair, tag, protocol, packet.len());
+            return send(socket, pair, ifindex, &[IoSlice::new(&headers), IoSlice::new(packet)]);
         }
         let id = self.next_fragment_id.fetch_add(1, Relaxed);
-        let header = payload_header(frag::FRAGMENT, tag);
         for (fragment, part) in frag::split(mtu, protocol, id, packet).unwrap_or_default() {
-            let parts = [IoSlice::new(&header), IoSlice::new(&fragment), IoSlice::new(part)];
-            self.send(pair, ifindex, &parts)?;
+            let headers = self.headers(pair, tag, frag::FRAGMENT, fragment.len() + part.len());
+            let parts = [IoSlice::new(&headers), IoSlice::new(&fragment), IoSlice::new(part)];
+            send(socket, pair, ifindex, &parts)?;
         }
         Ok(())
     }
@@ -129,19 +158,21 @@ impl SendSocket {
         protocol: u8,
         packets: &[&[u8]],
     ) -> io::Result<usize> {
-        let header = payload_header(protocol, tag);
         let to = sys::sockaddr(pair.peer, 0);
         let control = PktInfo::new(pair, ifindex);
         let mut sent = 0;
         for batch in packets.chunks(BATCH) {
-            let parts: Vec<_> = batch.iter().map(|p| [IoSlice::new(&header), IoSlice::new(p)]).collect();
+            let headers: Vec<Headers> =
+                batch.iter().map(|p| self.headers(pair, tag, protocol, p.len())).collect();
+            let parts: Vec<_> =
+                headers.iter().zip(batch).map(|(h, p)| [IoSlice::new(h), IoSlice::new(p)]).collect();
             let mut messages: Vec<_> = parts
                 .iter()
                 .map(|p| libc::mmsghdr { msg_hdr: message(&to, &control, p), msg_len: 0 })
                 .collect();
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
             // SAFETY: the messages point to `to`, `control` and `parts`, which outlive the call.
-            match unsafe { sys::sendmmsg(self.raw(), &mut messages, flags) } {
+            match unsafe { sys::sendmmsg(self.payload.raw(), &mut messages, flags) } {
                 Ok(n) => {
                     sent += n;
                     if n < batch.len() {
@@ -154,6 +185,24 @@ impl SendSocket {
         }
         Ok(sent)
     }
+}
+
+/// Send one packet by a raw socket from `pair.local`.
+fn send(fd: c_int, pair: LocatorPair, ifindex: u32, parts: &[IoSlice<'_>]) -> io::Result<()> {
+    let result = send_by(fd, pair, ifindex, parts);
+    match &result {
+        // The interface that owns the address (a dummy, say) need not be the one that routes it.
+        Err(e) if ifindex != 0 && no_route(e) => send_by(fd, pair, 0, parts).or(result),
+        _ => result,
+    }
+}
+
+fn send_by(fd: c_int, pair: LocatorPair, ifindex: u32, parts: &[IoSlice<'_>]) -> io::Result<()> {
+    let to = sys::sockaddr(pair.peer, 0);
+    let control = PktInfo::new(pair, ifindex);
+    let msg = message(&to, &control, parts);
+    // SAFETY: `msg` points to `to`, `control` and `parts`, which outlive the call.
+    unsafe { sys::sendmsg(fd, &msg, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) }.map(drop)
 }
 
 fn message(to: &libc::sockaddr_in6, control: &PktInfo, parts: &[IoSlice<'_>]) -> libc::msghdr {

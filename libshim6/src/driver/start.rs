@@ -129,6 +129,7 @@ pub fn start(config: Config, host: Arc<dyn SocketHost>) -> Result<Handle, StartE
     let body = {
         let shared = shared.clone();
         move || {
+            sys::ask_for_short_slices();
             log::with_log(&config, || {
                 for p in problems {
                     tracing::warn!("identity file not used: {p}");

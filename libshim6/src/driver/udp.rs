@@ -36,10 +36,13 @@ impl Sum {
             self.odd = false;
             data = rest;
         }
+        // In the machine's own order, with one swap at the end (RFC 1071 section 2): the compiler makes vectors of it.
         let mut words = data.chunks_exact(4);
+        let mut native = 0;
         for w in &mut words {
-            self.total += u64::from(u32::from_be_bytes([w[0], w[1], w[2], w[3]]));
+            native += u64::from(u32::from_ne_bytes([w[0], w[1], w[2], w[3]]));
         }
+        self.total += u64::from(u16::from_be(fold(native)));
         let mut pairs = words.remainder().chunks_exact(2);
         for p in &mut pairs {
             self.total += u64::from(u16::from_be_bytes([p[0], p[1]]));
@@ -52,11 +55,7 @@ impl Sum {
 
     /// Folded to 16 bits, not complemented.
     pub fn folded(self) -> u16 {
-        let mut t = self.total;
-        while t >> 16 != 0 {
-            t = (t & 0xffff) + (t >> 16);
-        }
-        t as u16
+        fold(self.total)
     }
 
     /// The checksum for UDP: complemented, 0 sent as 0xffff (RFC 8200 section 8.1).
@@ -66,6 +65,13 @@ impl Sum {
             c => c,
         }
     }
+}
+
+fn fold(mut t: u64) -> u16 {
+    while t >> 16 != 0 {
+        t = (t & 0xffff) + (t >> 16);
+    }
+    t as u16
 }
 
 /// A UDP datagram from `ulids.local` to `ulids.peer`, header included, its checksum over the ULIDs, whatever the

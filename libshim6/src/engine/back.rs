@@ -90,17 +90,18 @@ impl Context {
         better.filter(|p| rank(p) == rank(&best)).find(|p| self.left(*p).is_some())
     }
 
-    /// A pair that failed is tested under traffic only: without, nothing is gained by it.
+    /// What nobody asked for is tested under traffic only: without, nothing is gained by it.
     pub(super) fn wish_waits(&self, wish: Option<LocatorPair>) -> bool {
-        wish.is_some_and(|p| self.left(p).is_some()) && !self.tester.has_traffic()
+        let own = !self.settings.wishes() && wish.is_some_and(|p| self.left(p).is_some());
+        own && !self.tester.has_traffic()
     }
 
     /// From a test of a preferred pair that succeeded, or from the moment when it is preferred, to the next.
     pub(super) fn wish_delay(&self, wish: Option<LocatorPair>, io: &Io) -> Duration {
         let left = wish.and_then(|p| self.left(p));
         match (left, io.config.reap.return_after) {
-            (Some(l), _) if l.well_since.is_none() => FIRST_TEST,
-            (Some(l), Some(after)) => (l.hold(after) / TESTS).max(FIRST_TEST),
+            (Some(l), Some(after)) if l.well_since.is_some() => (l.hold(after) / TESTS).max(FIRST_TEST),
+            (Some(_), Some(_)) => FIRST_TEST,
             _ => self.period(io),
         }
     }
@@ -113,9 +114,9 @@ impl Context {
                 let since = *l.well_since.get_or_insert(now);
                 let alarm = std::mem::take(&mut l.silent) && now.since(l.at) < super::standby::FALSE_ALARM;
                 let after = io.config.reap.return_after;
-                let ready = after.is_some_and(|after| now.since(since) >= l.hold(after));
+                let ready = after.is_none_or(|after| now.since(since) >= l.hold(after));
                 if alarm {
-                    self.reap.false_alarm(now);
+                    self.reap.false_alarm(now, pair);
                 }
                 ready
             }

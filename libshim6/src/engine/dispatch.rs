@@ -4,7 +4,7 @@ use super::Engine;
 use super::counters::{Counters, Dropped};
 use super::io::{ContextState, Datagram, Deliver, IcmpKind};
 use super::table::Id;
-use crate::addr::{ContextTag, LocatorPair};
+use crate::addr::{ContextTag, Fii, LocatorPair, UlidPair};
 use crate::time::Time;
 use crate::wire::{
     self, ErrorMessage, Message, Packet, ParseError, QuotedKind, check_addresses, error_code, message_type,
@@ -21,6 +21,17 @@ impl Engine {
             self.debug_error(d);
         }
         deliver
+    }
+
+    /// The context of ours that a control message names by its tag: what its sockets sent until now is to be told before the
+    /// message is handled, or it would look as if it had been sent after.
+    pub fn owner(&self, data: &[u8]) -> Option<(UlidPair, Fii)> {
+        let tagged =
+            data.get(2).is_some_and(|ty| (message_type::UPDATE_REQUEST..message_type::ERROR).contains(ty));
+        let tag: [u8; 6] = data.get(6..12).filter(|_| tagged)?.try_into().ok()?;
+        let tag = tag.iter().fold(0u64, |n, octet| n << 8 | u64::from(*octet)) & ((1 << 47) - 1);
+        let ctx = self.table.by_tag(ContextTag::new(tag)).and_then(|id| self.table.get(id))?;
+        Some((ctx.ulids, ctx.fii))
     }
 
     /// An Error about a control message that would be discarded silently (S6-5.14-7).

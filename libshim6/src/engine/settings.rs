@@ -310,6 +310,10 @@ impl Context {
         // A pin waits for the peer to accept its locator (API-LTX-10)
         let mut settings = Settings::clone(&self.settings);
         settings.pinned_local = settings.pinned_local.filter(|a| self.local.is_accepted(a));
+        if !self.active() {
+            // The handshake goes by the pair of the shared context; no payload goes by this one yet (API-FK-10)
+            (settings.pinned_local, settings.pinned_peer, settings.peer_list) = (None, None, None);
+        }
         let mut pairs: Vec<_> = all.iter().copied().filter(|p| settings.admits(*p)).collect();
         if settings.wishes() {
             pairs.sort_by_key(|p| (broken.contains(&p.peer), settings.wish(*p)));

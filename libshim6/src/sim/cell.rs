@@ -32,7 +32,8 @@ impl Cell {
         let n = &mut self.untold[dir as usize];
         n.0 += 1;
         n.1 += bytes;
-        if self.turn.is_none_or(|t| t.0 != dir) {
+        let wake = dir == Direction::Sent && self.wake.on_sent;
+        if wake || self.turn.is_none_or(|t| t.0 != dir) {
             self.turn = Some((dir, now));
         }
         let (packets, octets) = (self.untold[0].0 + self.untold[1].0, self.untold[0].1 + self.untold[1].1);

@@ -7,7 +7,7 @@ use crate::engine::{Direction, Engine, HostPolicy, LocalLocator};
 use crate::event::Event;
 use crate::rng::SeededRng;
 use crate::time::Time;
-use crate::wire::Message;
+use crate::wire::{self, Message};
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,13 +38,38 @@ pub struct HostSpec {
     pub one_port: bool,
     /// Its sockets take datagrams on any locator.
     pub takes_bare: bool,
+    /// Another implementation, which knows timeouts in whole seconds only: our own option for milliseconds is neither
+    /// sent nor understood.
+    pub seconds_only: bool,
 }
 
 impl HostSpec {
     /// A host with Shim6 and the given addresses.
     pub fn new(config: Config, locators: Vec<LocalLocator>) -> HostSpec {
-        HostSpec { config, locators, support: Support::Shim6, lazy: false, one_port: false, takes_bare: true }
+        HostSpec {
+            config,
+            locators,
+            support: Support::Shim6,
+            lazy: false,
+            one_port: false,
+            takes_bare: true,
+            seconds_only: false,
+        }
     }
+}
+
+/// A message without the option that only we know.
+pub(super) fn in_seconds(data: Vec<u8>) -> Vec<u8> {
+    let Ok(wire::Packet::Control(mut message)) = wire::parse(&data) else { return data };
+    let options = match &mut message {
+        Message::I2(m) => &mut m.options,
+        Message::I2bis(m) => &mut m.options,
+        Message::R2(m) => &mut m.options,
+        Message::UpdateRequest(m) => &mut m.options,
+        _ => return data,
+    };
+    options.precise_timeout = None;
+    message.emit().unwrap_or(data)
 }
 
 /// Open sockets by ULID pair.
@@ -157,6 +182,16 @@ impl Host {
             cell.tell(now, engine, *ulids);
         }
         engine.handle_timeout(now);
+    }
+
+    /// As the driver: before a control message is handled, the engine is told what was sent until then.
+    pub(super) fn tell_before(&mut self, now: Time, data: &[u8]) {
+        let Some(engine) = &mut self.engine else { return };
+        if let Some((ulids, _)) = engine.owner(data)
+            && let Some(cell) = self.cells.get_mut(&ulids)
+        {
+            cell.tell(now, engine, ulids);
+        }
     }
 
     pub(super) fn note_sent(&mut self, now: Time, ulids: UlidPair, bytes: u64, flow: usize) {

@@ -273,6 +273,8 @@ impl World {
             }
             Packet::Shim(data) => match self.hosts[h].spec.support {
                 Support::Shim6 => {
+                    let data = if self.hosts[h].spec.seconds_only { host::in_seconds(data) } else { data };
+                    self.hosts[h].tell_before(now, &data);
                     let d = Datagram { source, destination, data: &data };
                     let deliver = self.hosts[h].engine_mut().and_then(|e| e.handle_datagram(now, &d));
                     self.drain(h);
@@ -335,6 +337,7 @@ impl World {
             else {
                 break;
             };
+            let data = if self.hosts[h].spec.seconds_only { host::in_seconds(data) } else { data };
             let message = check::transmit(self.seed, h, &self.hosts[h], &mut self.books, locators, &data);
             self.log.push(Sent { at: now, host: h, locators, data: data.clone() });
             if self.trace {

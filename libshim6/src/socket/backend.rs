@@ -2,11 +2,12 @@
 
 use super::host::Sockets;
 use super::state::{self, ForkLock};
-use super::{detach, guard, leave, registry, table};
+use super::{detach, guard, leave, options, registry, table};
 use crate::addr::{FlowId, LocatorPair, UlidPair};
-use crate::config::Config;
-use crate::driver::Handle;
+use crate::config::{Config, ReapConfig};
 use crate::driver::cell::{Cell, Forward};
+use crate::driver::{Arrival, Configured, Handle};
+use crate::engine::{Feedback, LocatorError, Settings};
 use crate::time::Time;
 use std::io;
 use std::net::Ipv6Addr;
@@ -14,6 +15,7 @@ use std::os::fd::RawFd;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::*};
+use std::time::Duration;
 
 /// What the socket layer asks of the engine; `driver::Handle` in production.
 pub trait Backend: Send + Sync {
@@ -39,6 +41,40 @@ pub trait Backend: Send + Sync {
     fn socket_closing(&self, fd: RawFd);
     /// An address with an identity on the same interface and of the same scope as `local`, which has none.
     fn identity_source_for(&self, local: Ipv6Addr) -> Option<Ipv6Addr>;
+    /// End, and wait for that, but not longer than this.
+    fn end(&self, _limit: Duration) {}
+    /// A socket sends by the cell from now on.
+    fn attach(&self, cell: &Cell);
+    /// It does so no more.
+    fn detach(&self, cell: &Cell);
+    /// Change the settings of an attached socket's context, or fork one for it.
+    fn configure(
+        &self,
+        cell: &Arc<Cell>,
+        flow: Option<FlowId>,
+        change: &mut dyn FnMut(&mut Settings),
+    ) -> Configured;
+    /// A context of its own for one socket; that is attached to it.
+    fn fork(&self, cell: &Cell, settings: Settings, flow: Option<FlowId>) -> Option<Arc<Cell>>;
+    /// Hot standby for one more or one fewer socket.
+    fn set_hot_standby(&self, cell: &Cell, on: bool);
+    /// Test whether a locator of the peer can be reached.
+    fn probe_peer(&self, cell: &Cell, addr: Ipv6Addr);
+    /// What an application says about the path.
+    fn feedback(&self, cell: &Cell, feedback: Feedback);
+    /// Set up a context now.
+    fn establish(&self, cell: &Cell, flow: Option<FlowId>);
+    /// Nobody wants the setup under way any more.
+    fn abandon_setup(&self, cell: &Cell);
+    /// Where a datagram with locators of its own goes; `None`: between the ULIDs.
+    fn forward_for(
+        &self,
+        cell: &Cell,
+        local: Option<Ipv6Addr>,
+        peer: Option<Ipv6Addr>,
+    ) -> Result<Option<Forward>, LocatorError>;
+    /// By which pair a datagram came with this flow information and interface; `None`: between the ULIDs.
+    fn arrival(&self, flowinfo: u32, ifindex: u32) -> Option<Arrival>;
     /// May payload extension headers be suppressed at all?
     fn suppresses(&self) -> bool {
         false
@@ -82,6 +118,52 @@ impl Backend for Handle {
     fn identity_source_for(&self, local: Ipv6Addr) -> Option<Ipv6Addr> {
         self.identity_source_for(local)
     }
+    fn end(&self, limit: Duration) {
+        self.stop_within(limit);
+    }
+    fn attach(&self, cell: &Cell) {
+        self.attach(cell);
+    }
+    fn detach(&self, cell: &Cell) {
+        self.detach(cell);
+    }
+    fn configure(
+        &self,
+        cell: &Arc<Cell>,
+        flow: Option<FlowId>,
+        change: &mut dyn FnMut(&mut Settings),
+    ) -> Configured {
+        self.configure(cell, flow, change)
+    }
+    fn fork(&self, cell: &Cell, settings: Settings, flow: Option<FlowId>) -> Option<Arc<Cell>> {
+        self.fork(cell, settings, flow)
+    }
+    fn set_hot_standby(&self, cell: &Cell, on: bool) {
+        self.set_hot_standby(cell, on);
+    }
+    fn probe_peer(&self, cell: &Cell, addr: Ipv6Addr) {
+        self.probe_peer(cell, addr);
+    }
+    fn feedback(&self, cell: &Cell, feedback: Feedback) {
+        self.feedback(cell, feedback);
+    }
+    fn establish(&self, cell: &Cell, flow: Option<FlowId>) {
+        self.establish(cell, flow);
+    }
+    fn abandon_setup(&self, cell: &Cell) {
+        self.abandon_setup(cell);
+    }
+    fn forward_for(
+        &self,
+        cell: &Cell,
+        local: Option<Ipv6Addr>,
+        peer: Option<Ipv6Addr>,
+    ) -> Result<Option<Forward>, LocatorError> {
+        self.forward_for(cell, local, peer)
+    }
+    fn arrival(&self, flowinfo: u32, ifindex: u32) -> Option<Arrival> {
+        self.arrival(flowinfo, ifindex)
+    }
     fn suppresses(&self) -> bool {
         self.suppresses()
     }
@@ -99,6 +181,10 @@ pub struct Running {
     pub backend: Box<dyn Backend>,
     /// DESIGN section 8.
     pub prefer_identity_source: bool,
+    /// How long a connect waits for a context that is not deferred (API-DEF-11).
+    pub setup_wait: Duration,
+    /// The defaults of SHIM_PATHEXPLORE.
+    pub reap: ReapConfig,
 }
 
 /// The name of the threads of the shim.
@@ -137,6 +223,7 @@ pub fn ensure() -> Option<&'static Running> {
         return Some(running);
     }
     watch_forks();
+    guard::redirect_panics();
     match aside(start).flatten() {
         Some(running) => {
             install(running);
@@ -160,6 +247,17 @@ fn aside<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Option<T>
     };
     let thread = std::thread::Builder::new().name(THREAD.into()).stack_size(1 << 20);
     without_signals(|| thread.spawn(work)).ok()?.join().ok()
+}
+
+/// Run `f` in a thread of our own and do not wait for it. `false`: there can be no thread.
+#[allow(clippy::disallowed_types)] // A thread that waits for the engine, no engine.
+pub(super) fn background(f: impl FnOnce() + Send + 'static) -> bool {
+    let work = || {
+        guard::mark_own_thread();
+        f();
+    };
+    let thread = std::thread::Builder::new().name(THREAD.into()).stack_size(1 << 18);
+    without_signals(|| thread.spawn(work)).is_ok()
 }
 
 /// Make `running` the engine of this process.
@@ -189,9 +287,13 @@ fn try_start() -> Result<Running, (Box<Config>, String)> {
     if !config.enabled {
         return Err((Box::new(config), "the configuration says so".into()));
     }
-    let prefer_identity_source = config.prefer_identity_source;
     match crate::driver::start(config.clone(), Arc::new(Sockets)) {
-        Ok(handle) => Ok(Running { backend: Box::new(handle), prefer_identity_source }),
+        Ok(handle) => Ok(Running {
+            backend: Box::new(handle),
+            prefer_identity_source: config.prefer_identity_source,
+            setup_wait: config.setup_wait,
+            reap: config.reap,
+        }),
         Err(e) => Err((Box::new(config), e.to_string())),
     }
 }
@@ -243,6 +345,7 @@ unsafe extern "C" fn after_fork_in_child() {
         START.reset(());
         registry::after_fork();
         detach::after_fork();
+        options::after_fork();
         state::after_fork();
     }
     leave::after_fork();

@@ -9,6 +9,9 @@ pub const HEADER: usize = size_of::<cmsghdr>();
 /// Octets that one IPV6_PKTINFO takes in a control buffer.
 pub const PKTINFO_SPACE: usize = align(HEADER + size_of::<in6_pktinfo>());
 
+/// Octets that IPV6_PKTINFO and IPV6_FLOWINFO take, which the shim may ask for.
+pub const OUR_SPACE: usize = PKTINFO_SPACE + align(HEADER + size_of::<u32>());
+
 const fn align(n: usize) -> usize {
     (n + size_of::<usize>() - 1) & !(size_of::<usize>() - 1)
 }
@@ -58,6 +61,63 @@ pub fn pktinfo(cmsg: &Cmsg<'_>) -> Option<Ipv6Addr> {
     (cmsg.data.len() >= size_of::<in6_pktinfo>()).then(|| octets.into())
 }
 
+/// Is it the flow information (IPV6_FLOWINFO of <linux/in6.h>)?
+pub fn is_flowinfo(cmsg: &Cmsg<'_>) -> bool {
+    cmsg.level == libc::IPPROTO_IPV6 && cmsg.kind == libc::IPV6_FLOWINFO
+}
+
+/// Flow information (network byte order) and interface index among received ancillary data; 0 where there is none.
+pub fn arrival(buffer: &[u8]) -> (u32, u32) {
+    let u32_at = |data: &[u8], at: usize| {
+        data.get(at..at + 4).map_or(0, |o| u32::from_ne_bytes([o[0], o[1], o[2], o[3]]))
+    };
+    let flowinfo = iter(buffer).find(is_flowinfo).map_or(0, |c| u32_at(c.data, 0));
+    let ifindex = iter(buffer).find(is_pktinfo).map_or(0, |c| u32_at(c.data, 16));
+    (flowinfo, ifindex)
+}
+
+/// A datagram came round by `lo`: show the interface that it came by, and not the flow label that it had there. The
+/// kernel tells no flow information that is 0, so that message disappears then.
+pub fn hide_detour(buffer: &mut [u8], ifindex: u32) {
+    let found: Vec<(usize, bool)> =
+        iter(buffer).filter(|c| is_flowinfo(c) || is_pktinfo(c)).map(|c| (c.at, is_flowinfo(&c))).collect();
+    for (at, flow) in found {
+        if flow {
+            let Some(octets) = buffer.get_mut(at..at + 4) else { continue };
+            octets[1] &= 0xf0;
+            octets[2..].fill(0);
+        } else if let Some(octets) = buffer.get_mut(at + 16..at + 20).filter(|_| ifindex != 0) {
+            octets.copy_from_slice(&ifindex.to_ne_bytes());
+        }
+    }
+}
+
+/// Octets of a locator message: a header and a `sockaddr_in6`.
+pub const LOCATOR: usize = HEADER + size_of::<libc::sockaddr_in6>();
+/// The same with padding.
+const LOCATOR_SPACE: usize = align(LOCATOR);
+
+/// Add a message with one locator at `at`, whole or not at all; the octets used then. `None` stands for a locator that
+/// is not known any more: all zero (API-CM-03, API-CM-08).
+pub fn put_locator(
+    to: &mut [u8],
+    at: usize,
+    level: c_int,
+    kind: c_int,
+    addr: Option<Ipv6Addr>,
+) -> Option<usize> {
+    let room = to.get_mut(at..).filter(|room| room.len() >= LOCATOR)?;
+    room[..8].copy_from_slice(&LOCATOR.to_ne_bytes());
+    room[8..12].copy_from_slice(&level.to_ne_bytes());
+    room[12..16].copy_from_slice(&kind.to_ne_bytes());
+    room[16..LOCATOR].fill(0);
+    if let Some(addr) = addr {
+        room[16..18].copy_from_slice(&(libc::AF_INET6 as u16).to_ne_bytes());
+        room[24..40].copy_from_slice(&addr.octets());
+    }
+    Some(LOCATOR_SPACE.min(room.len()))
+}
+
 /// The destination address among received ancillary data.
 pub fn destination(buffer: &[u8]) -> Option<Ipv6Addr> {
     iter(buffer).find_map(|c| pktinfo(&c))
@@ -71,14 +131,15 @@ pub fn replace_destination(buffer: &mut [u8], from: Ipv6Addr, to: Ipv6Addr) {
     }
 }
 
-/// An IPV6_PKTINFO that names a source address and no interface.
-pub fn source(addr: Ipv6Addr) -> [u8; PKTINFO_SPACE] {
+/// An IPV6_PKTINFO that names a source address, and an interface unless that is 0.
+pub fn source(addr: Ipv6Addr, interface: u32) -> [u8; PKTINFO_SPACE] {
     let mut out = [0; PKTINFO_SPACE];
     let len = HEADER + size_of::<in6_pktinfo>();
     out[..8].copy_from_slice(&len.to_ne_bytes());
     out[8..12].copy_from_slice(&libc::IPPROTO_IPV6.to_ne_bytes());
     out[12..16].copy_from_slice(&libc::IPV6_PKTINFO.to_ne_bytes());
     out[HEADER..HEADER + 16].copy_from_slice(&addr.octets());
+    out[HEADER + 16..HEADER + 20].copy_from_slice(&interface.to_ne_bytes());
     out
 }
 
@@ -124,7 +185,7 @@ mod tests {
         let a: Ipv6Addr = "2001:db8::1".parse().unwrap();
         let b: Ipv6Addr = "2001:db8::2".parse().unwrap();
         let mut buffer = message(libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT, &64i32.to_ne_bytes());
-        buffer.extend(source(a));
+        buffer.extend(source(a, 0));
         buffer.extend(message(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, &1i32.to_ne_bytes()));
         assert_eq!(destination(&buffer), Some(a));
         replace_destination(&mut buffer, a, b);
@@ -139,7 +200,7 @@ mod tests {
         assert_eq!(copy(&buffer, &mut out[..42], |c| !is_pktinfo(c)), (42, true));
         assert_eq!(copy(&buffer, &mut out[..24], |c| !is_pktinfo(c)), (24, true));
         assert_eq!(copy(&buffer, &mut out[..0], |c| !is_pktinfo(c)), (0, true));
-        assert_eq!(copy(&source(a), &mut [], |c| !is_pktinfo(c)), (0, false));
+        assert_eq!(copy(&source(a, 0), &mut [], |c| !is_pktinfo(c)), (0, false));
     }
 
     proptest! {

@@ -1,7 +1,8 @@
 //! Where locks, allocation and calls into the driver are allowed, and how panics end.
 
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 thread_local! {
     // `const` and without destructor: no lazy initialisation, no registration at thread exit.
@@ -63,6 +64,21 @@ pub(super) fn unmask_fork() {
 /// Had the thread that is forking been inside the shim already?
 pub fn was_inside_before_fork() -> bool {
     BEFORE_FORK.get()
+}
+
+static PANICS_ARE_OURS: AtomicBool = AtomicBool::new(false);
+
+/// This copy of the standard library serves the shim alone (in the preload library): what a panic has to say goes to the
+/// log, not to the program's standard error, whose number may be something else by now.
+pub fn own_panics() {
+    PANICS_ARE_OURS.store(true, SeqCst);
+}
+
+/// After [`own_panics`], once: see there. Inside [`slow`].
+pub(super) fn redirect_panics() {
+    if PANICS_ARE_OURS.swap(false, SeqCst) {
+        set_hook(Box::new(|info| tracing::error!("{}", info.to_string().replace('\n', " "))));
+    }
 }
 
 /// Run `f`, which may lock, allocate and call the driver. `None` if this thread is inside already, or if `f`

@@ -105,6 +105,9 @@ impl SocketHost for Sockets {
     }
 
     fn local_ulid_lost(&self, ulid: Ipv6Addr) -> UlidLoss {
+        // A test sees to it that a crash of the engine leaves the program alone.
+        #[cfg(debug_assertions)]
+        assert!(std::env::var_os("SHIM6_FAULT").is_none_or(|f| f != "address-lost"), "as SHIM6_FAULT asks");
         detach::ulid_lost(ulid)
     }
 

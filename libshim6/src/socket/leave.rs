@@ -4,7 +4,7 @@
 // The watcher is no part of the engine.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use super::{backend, guard};
+use super::{backend, guard, table};
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::time::Duration;
@@ -22,6 +22,17 @@ pub fn thread_exits() {
         if backend::current().is_some() {
             guard::slow(watch);
         }
+    }
+}
+
+/// The process is about to end by `exit`, and its own handlers have run: end the engine's thread, which gives back what
+/// the C library has allocated for it. A thread that is busy for long is left to itself.
+pub fn program_exits() {
+    const LIMIT: Duration = Duration::from_millis(500);
+    if table::is_ours()
+        && let Some(engine) = backend::current()
+    {
+        guard::slow(|| engine.backend.end(LIMIT));
     }
 }
 

@@ -12,24 +12,28 @@
 //! - `errno` is what the kernel's answer to the application's call made it.
 
 pub mod backend;
-mod cmsg;
+pub(crate) mod cmsg;
 mod detach;
 pub mod guard;
 pub mod host;
 pub mod leave;
 mod memory;
 pub mod ops;
+mod options;
 mod peers;
 mod ports;
 pub mod real;
+mod refs;
 mod registry;
-mod shimopt;
+mod setup;
 mod state;
 mod sys;
 pub mod table;
 
 #[cfg(test)]
 mod tests;
+
+pub(crate) use sys::{from_raw, to_raw};
 
 /// The shim does not take this call: make the plain one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

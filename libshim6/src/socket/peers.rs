@@ -1,6 +1,8 @@
 //! The peers of an unconnected socket: by which ULID pair each was last heard or sent to.
 
+use super::backend;
 use crate::driver::cell::Cell;
+use crate::time::Time;
 use std::collections::HashMap;
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::Arc;
@@ -19,6 +21,8 @@ pub struct Peer {
     pub cell: Option<Arc<Cell>>,
     /// Something came from the peer to `local`; otherwise `local` is what the kernel would choose.
     pub heard: bool,
+    /// A datagram waits for the context until then at most; `None`: none has waited yet (API-DEF-13).
+    pub setup_until: Option<Time>,
 }
 
 /// A bounded map with a shortcut for the peer of the last datagram.
@@ -50,7 +54,9 @@ impl Peers {
     pub fn set(&mut self, peer: &SocketAddrV6, entry: Peer) {
         let key = (*peer.ip(), peer.port());
         let index = self.index.get_or_insert_with(HashMap::new);
+        attach(&entry);
         if let Some(&i) = index.get(&key) {
+            detach(&self.entries[i].1);
             self.entries[i].1 = entry;
             self.last = i;
             return;
@@ -62,9 +68,19 @@ impl Peers {
             self.last = self.victim;
             self.victim = (self.victim + 1) % MAX_PEERS;
             index.remove(&self.entries[self.last].0);
+            detach(&self.entries[self.last].1);
             self.entries[self.last] = (key, entry);
         }
         index.insert(key, self.last);
+    }
+
+    /// Note how long a datagram to a known peer may wait for its context.
+    pub fn wait_until(&mut self, peer: &SocketAddrV6, until: Time) {
+        if self.get(peer).is_some()
+            && let Some(entry) = self.entries.get_mut(self.last)
+        {
+            entry.1.setup_until = Some(until);
+        }
     }
 
     /// All of them.
@@ -75,6 +91,25 @@ impl Peers {
     /// Forget all of them.
     pub fn clear(&mut self) {
         *self = Peers::new();
+    }
+}
+
+/// An unconnected socket is one of those that share the contexts of its peers (API-FK-01).
+fn attach(peer: &Peer) {
+    if let (Some(cell), Some(running)) = (&peer.cell, backend::current()) {
+        running.backend.attach(cell);
+    }
+}
+
+fn detach(peer: &Peer) {
+    if let (Some(cell), Some(running)) = (&peer.cell, backend::current()) {
+        running.backend.detach(cell);
+    }
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        self.entries.iter().for_each(|(_, peer)| detach(peer));
     }
 }
 
@@ -89,7 +124,7 @@ mod tests {
     #[test]
     fn the_map_is_bounded_and_drops_the_oldest() {
         let mut peers = Peers::new();
-        let entry = |i| Peer { local: *address(i).ip(), cell: None, heard: false };
+        let entry = |i| Peer { local: *address(i).ip(), cell: None, heard: false, setup_until: None };
         for i in 0..MAX_PEERS + 10 {
             peers.set(&address(i), entry(i));
             peers.set(&address(i), entry(i + 1));

@@ -49,11 +49,15 @@ pub fn process_symbol(name: &CStr) -> *const c_void {
 }
 
 /// `prefixed` is the name with [`PREFIX`]; `linked` what the linker found, if anything.
+#[inline(always)]
 fn lookup(cache: &AtomicPtr<c_void>, prefixed: &'static CStr, linked: *mut c_void) -> *mut c_void {
     let known = cache.load(Ordering::Relaxed);
-    if !known.is_null() {
-        return known;
-    }
+    if known.is_null() { find(cache, prefixed, linked) } else { known }
+}
+
+#[cold]
+#[inline(never)]
+fn find(cache: &AtomicPtr<c_void>, prefixed: &'static CStr, linked: *mut c_void) -> *mut c_void {
     let name = prefixed.to_bytes_with_nul().get(PREFIX.len()..).map(CStr::from_bytes_with_nul);
     let Some(Ok(name)) = name else { return linked };
     let how = LOOKUP.load(Ordering::Acquire);
@@ -73,6 +77,14 @@ fn lookup(cache: &AtomicPtr<c_void>, prefixed: &'static CStr, linked: *mut c_voi
     found
 }
 
+#[cold]
+#[inline(never)]
+fn missing() -> c_int {
+    // SAFETY: errno is thread-local and always writable.
+    unsafe { *libc::__errno_location() = libc::ENOSYS };
+    -1
+}
+
 macro_rules! prefixed {
     ($name:ident) => {
         // SAFETY: the literal has one NUL, at its end.
@@ -88,9 +100,7 @@ macro_rules! real {
             static CACHE: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
             let f = lookup(&CACHE, prefixed!($name), linked::$name());
             if f.is_null() {
-                // SAFETY: errno is thread-local and always writable.
-                unsafe { *libc::__errno_location() = libc::ENOSYS };
-                return -1;
+                return missing() as $ret;
             }
             // SAFETY: the function of that name has this signature; the caller answers for the arguments.
             unsafe {

@@ -1,21 +1,17 @@
 //! What the shim knows about one socket, and the type-stable pool in which these records live.
 
-use super::guard;
 use super::peers::Peers;
-use super::registry;
-use crate::addr::FlowId;
-use crate::driver::cell::Cell;
+use super::refs::{PIN, Record, Refs};
+use super::setup::Waiting;
+use super::{backend, guard, registry};
+use crate::addr::{FlowId, UlidPair};
+use crate::driver::cell::{Cell, Forward};
 use crate::driver::udp::UDP;
 use std::cell::UnsafeCell;
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// One descriptor, in [`Socket::acquire`].
-pub const FD: u64 = 1 << 32;
-/// One thread at work on the record.
-pub const PIN: u64 = 1;
 
 /// Which calls the shim takes on a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,12 +57,36 @@ pub mod flag {
     pub const GATHERED: u32 = 1 << 13;
     /// Our packet filter is attached (detached sockets).
     pub const OUR_FILTER: u32 = 1 << 9;
+    /// SHIM_DEFERRED_CONTEXT_SETUP is 0.
+    pub const NOT_DEFERRED: u32 = 1 << 19;
+    /// SHIM_HOT_STANDBY is 1, and the cell counts it.
+    pub const HOT: u32 = 1 << 21;
+    /// A non-blocking connect waits for its context ([`super::super::setup`]).
+    pub const WAITING: u32 = 1 << 22;
+    /// IPV6_FLOWINFO is on in the kernel because we set it.
+    pub const OUR_FLOWINFO: u32 = 1 << 23;
+    /// The application asked for IPV6_FLOWINFO.
+    pub const APP_FLOWINFO: u32 = 1 << 24;
+    /// SHIM_LOC_LOCAL_RECV is 1, by the level of the draft.
+    pub const LOCAL_RECV_D08: u32 = 1 << 25;
+    /// The same by that of RFC 6316.
+    pub const LOCAL_RECV_R6316: u32 = 1 << 26;
+    /// SHIM_LOC_PEER_RECV is 1, by the level of the draft.
+    pub const PEER_RECV_D08: u32 = 1 << 27;
+    /// The same by that of RFC 6316.
+    pub const PEER_RECV_R6316: u32 = 1 << 28;
+    /// SHIM_LOC_LOCAL_RECV is 1.
+    pub const LOCAL_RECV: u32 = LOCAL_RECV_D08 | LOCAL_RECV_R6316;
+    /// SHIM_LOC_PEER_RECV is 1.
+    pub const PEER_RECV: u32 = PEER_RECV_D08 | PEER_RECV_R6316;
+    /// Received ancillary data is looked at, on a connected socket too.
+    pub const LOOKED_AT: u32 = LOCAL_RECV | PEER_RECV | OUR_FLOWINFO | OUR_PKTINFO | APP_FLOWINFO;
 }
 
 /// The record of one socket; all duplicates of a descriptor share it.
 #[derive(Debug)]
 pub struct Socket {
-    refs: AtomicU64,
+    refs: Refs,
     flags: AtomicU32,
     cell: AtomicPtr<Cell>,
     /// 0 until known. The kernel gives a raw socket the number of its protocol.
@@ -90,12 +110,16 @@ pub struct Inner {
     pub local: Ipv6Addr,
     /// The peer of a connected socket.
     pub peer: Option<SocketAddrV6>,
+    /// Where the parent's payload went when it forked us.
+    pub inherited: Option<(UlidPair, Forward)>,
     /// The peers of an unconnected one.
     pub peers: Peers,
     /// Where datagrams without extension header come from, each with the cell of its ULIDs; `local` is our locator.
     pub aliases: Peers,
     /// The cells that [`Socket::cell`] pointed to and that a thread may still look at.
     retired: Vec<Arc<Cell>>,
+    /// What a connect that waits for its context has changed ([`super::setup`]).
+    pub waiting: Option<Waiting>,
     /// What MSG_MORE and UDP_CORK hold back, where the kernel cannot do it for us.
     pub gathered: Vec<u8>,
 }
@@ -105,9 +129,11 @@ impl Inner {
         Inner {
             local: Ipv6Addr::UNSPECIFIED,
             peer: None,
+            inherited: None,
             peers: Peers::new(),
             aliases: Peers::new(),
             retired: Vec::new(),
+            waiting: None,
             gathered: Vec::new(),
         }
     }
@@ -162,7 +188,7 @@ impl Socket {
         sweep();
         let socket = FREE.lock().pop().unwrap_or_else(|| {
             let socket: &'static Socket = Box::leak(Box::new(Socket {
-                refs: AtomicU64::new(0),
+                refs: Refs::new(),
                 flags: AtomicU32::new(0),
                 cell: AtomicPtr::new(ptr::null_mut()),
                 local_port: AtomicU32::new(0),
@@ -177,35 +203,19 @@ impl Socket {
             socket
         });
         socket.flags.store(flags, Release);
-        socket.refs.store(FD, Release);
+        socket.refs.begin();
         socket
     }
 
     /// Add a reference unless no descriptor is left.
     #[inline]
     pub fn acquire(&self, what: u64) -> bool {
-        let mut refs = self.refs.load(Relaxed);
-        while refs >= FD {
-            match self.refs.compare_exchange_weak(refs, refs + what, SeqCst, Relaxed) {
-                Ok(_) => return true,
-                Err(now) => refs = now,
-            }
-        }
-        false
-    }
-
-    /// Give a reference back; the last one makes the record ready for recycling.
-    #[inline]
-    pub fn release(&'static self, what: u64) {
-        if self.refs.fetch_sub(what, SeqCst) == what {
-            push(&DEAD, self, |s| &s.next_dead);
-            guard::slow(sweep);
-        }
+        self.refs.acquire(what)
     }
 
     /// Has it a descriptor?
     pub fn is_open(&self) -> bool {
-        self.refs.load(SeqCst) >= FD
+        self.refs.is_open()
     }
 
     /// The mode.
@@ -268,7 +278,17 @@ impl Socket {
         unsafe { self.cell.load(SeqCst).as_ref() }
     }
 
-    /// Change the cell. The caller has the record pinned, once.
+    /// The same, for longer.
+    pub fn cell_arc(&self) -> Option<Arc<Cell>> {
+        let cell = ptr::from_ref(self.cell()?);
+        // SAFETY: the pointer came from `Arc::into_raw`, and the count is above 0 as in `cell`.
+        unsafe {
+            Arc::increment_strong_count(cell);
+            Some(Arc::from_raw(cell))
+        }
+    }
+
+    /// Change the cell; the new one knows of this socket already. The caller has the record pinned, once.
     pub fn set_cell(&self, cell: Option<Arc<Cell>>) {
         let new = cell.map_or(ptr::null_mut(), |c| Arc::into_raw(c).cast_mut());
         let old = self.cell.swap(new, SeqCst);
@@ -278,7 +298,7 @@ impl Socket {
             inner.retired.push(unsafe { Arc::from_raw(old) });
         }
         // Whoever pins the record from now on sees the new pointer.
-        if self.refs.load(SeqCst) % FD <= PIN {
+        if self.refs.pins() <= PIN {
             inner.retired.clear();
         }
     }
@@ -288,16 +308,38 @@ impl Socket {
         self.inner.lock()
     }
 
+    /// Leave the cell, with everything that was set for it (API-GEN-17). The caller has the record pinned, once.
+    pub fn leave_cell(&self) {
+        if let Some(cell) = self.cell_arc() {
+            self.part_from(&cell);
+            self.set_cell(None);
+        }
+    }
+
+    /// The cell is told that the socket has left it.
+    fn part_from(&self, cell: &Cell) {
+        let Some(running) = backend::current() else { return };
+        if self.has(flag::HOT) {
+            self.set(flag::HOT, false);
+            running.backend.set_hot_standby(cell, false);
+        }
+        running.backend.detach(cell);
+    }
+
     /// In a forked child: keep the names, drop everything that belongs to the parent's engine. Allocates nothing.
     ///
     /// # Safety
     /// No other thread exists.
     unsafe fn after_fork(&self) {
-        let had_cell = !self.cell.swap(ptr::null_mut(), SeqCst).is_null();
-        self.set(flag::NO_CELL, had_cell);
+        // SAFETY: the parent's cells are never freed in the child.
+        let cell = unsafe { self.cell.swap(ptr::null_mut(), SeqCst).as_ref() };
+        self.set(flag::NO_CELL, cell.is_some());
+        // The parent's engine has them.
+        self.set(flag::HOT | flag::WAITING, false);
         // Threads of the parent that had the record pinned do not exist here.
-        self.refs.fetch_and(!(FD - 1), SeqCst);
+        self.refs.forget_pins();
         let mut fresh = Inner::new();
+        fresh.inherited = cell.and_then(|cell| Some((cell.ulids(), cell.forward_after_fork()?)));
         // SAFETY: one thread; `local` and `peer` are plain values.
         unsafe {
             self.inner.torn(|old| {
@@ -305,6 +347,21 @@ impl Socket {
                 fresh.peer = (*old).peer;
             });
             self.inner.reset(fresh);
+        }
+    }
+}
+
+impl Record for Socket {
+    fn refs(&self) -> &Refs {
+        &self.refs
+    }
+
+    /// The last reference makes the record ready for recycling.
+    #[inline]
+    fn release(&'static self, what: u64) {
+        if self.refs.release(what) {
+            push(&DEAD, self, |s| &s.next_dead);
+            guard::slow(sweep);
         }
     }
 }
@@ -344,8 +401,8 @@ fn push(list: &AtomicPtr<Socket>, socket: &'static Socket, link: impl Fn(&Socket
     }
 }
 
-/// Clear the records whose last reference is gone and make them available.
-fn sweep() {
+/// Clear the records whose last reference is gone and make them available. Inside `guard::slow` only.
+pub fn sweep() {
     let mut next = DEAD.swap(ptr::null_mut(), AcqRel);
     // SAFETY: records are never freed; those on this list belong to us alone.
     while let Some(socket) = unsafe { next.as_ref() } {
@@ -354,7 +411,8 @@ fn sweep() {
         let cell = socket.cell.swap(ptr::null_mut(), SeqCst);
         if !cell.is_null() {
             // SAFETY: the pointer came from `Arc::into_raw`; no thread has the record pinned.
-            drop(unsafe { Arc::from_raw(cell) });
+            let cell = unsafe { Arc::from_raw(cell) };
+            socket.part_from(&cell);
         }
         *socket.inner() = Inner::new();
         for field in [&socket.local_port, &socket.raw_protocol, &socket.segment, &socket.flags] {

@@ -196,9 +196,43 @@ pub fn random_u32() -> Option<u32> {
 
 /// Is something readable on `fd` now? Leaves a pending error in place, unlike a read.
 pub fn readable(fd: c_int) -> bool {
-    let mut p = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    ready(fd, libc::POLLIN)
+}
+
+fn ready(fd: c_int, events: libc::c_short) -> bool {
+    let mut p = libc::pollfd { fd, events, revents: 0 };
     let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `p` and `zero` outlive the call.
     let n = unsafe { libc::syscall(libc::SYS_ppoll, &raw mut p, 1, &raw const zero, 0usize, 0usize) };
-    n == 1 && p.revents & libc::POLLIN != 0
+    n == 1 && p.revents & events != 0
+}
+
+/// Is there room in the send queue of `fd`?
+pub fn writable(fd: c_int) -> bool {
+    ready(fd, libc::POLLOUT)
+}
+
+/// Give a datagram to the kernel that it holds back.
+pub fn hold_back(fd: c_int, data: &[u8]) -> bool {
+    let flags = libc::MSG_MORE | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: `data` is readable for its length.
+    let n = unsafe {
+        libc::syscall(libc::SYS_sendto, fd, data.as_ptr(), data.len(), flags, std::ptr::null::<c_void>(), 0)
+    };
+    n == data.len() as c_long
+}
+
+/// Have the kernel drop what it holds back: it does so when more data cannot be read.
+pub fn drop_held_back(fd: c_int) {
+    let flags = libc::MSG_MORE | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    let nowhere = std::ptr::without_provenance::<c_void>(1);
+    // SAFETY: the kernel finds that nothing can be read there.
+    unsafe { libc::syscall(libc::SYS_sendto, fd, nowhere, 1usize, flags, std::ptr::null::<c_void>(), 0) };
+}
+
+/// Is there an interface with this index?
+pub fn has_interface(index: u32) -> bool {
+    let mut name = [0u8; libc::IF_NAMESIZE];
+    // SAFETY: `name` has room for the longest name.
+    !unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) }.is_null()
 }

@@ -3,7 +3,8 @@
 //! Chunks are allocated at the first tracked descriptor in their range and never freed.
 
 use super::guard;
-use super::state::{FD, PIN, Socket};
+use super::refs::{self, FD, PIN, Record};
+use super::state::Socket;
 use libc::c_int;
 use std::ops::Deref;
 use std::ptr;
@@ -18,7 +19,7 @@ static TABLE: [AtomicPtr<Chunk>; CHUNKS] = [const { AtomicPtr::new(ptr::null_mut
 /// The process whose descriptors the table describes; a vfork child runs in our memory with a table of its own.
 static OWNER: AtomicU32 = AtomicU32::new(0);
 
-#[inline]
+#[inline(always)]
 fn slot(fd: c_int) -> Option<&'static AtomicPtr<Socket>> {
     let i = fd as usize;
     // A negative descriptor becomes a huge index.
@@ -28,7 +29,7 @@ fn slot(fd: c_int) -> Option<&'static AtomicPtr<Socket>> {
 }
 
 /// The socket behind `fd`, if tracked. It may be closed at any moment: only its atomics mean something.
-#[inline]
+#[inline(always)]
 pub fn peek(fd: c_int) -> Option<&'static Socket> {
     // SAFETY: sockets live in a type-stable pool and are never freed.
     unsafe { slot(fd)?.load(Acquire).as_ref() }
@@ -37,19 +38,7 @@ pub fn peek(fd: c_int) -> Option<&'static Socket> {
 /// The socket behind `fd`, kept from being recycled while the result lives.
 #[inline]
 pub fn pin(fd: c_int) -> Option<Pinned> {
-    let slot = slot(fd)?;
-    loop {
-        // SAFETY: as in `peek`.
-        let socket = unsafe { slot.load(Acquire).as_ref() }?;
-        if let Some(pinned) = Pinned::new(socket) {
-            if ptr::eq(slot.load(Acquire), socket) {
-                return Some(pinned);
-            }
-        } else if ptr::eq(slot.load(Acquire), socket) {
-            // Closed, and the closing thread has not cleared the slot yet.
-            return None;
-        }
-    }
+    refs::pin(slot(fd)?).map(Pinned)
 }
 
 /// A socket that is not recycled before this is dropped.
@@ -101,15 +90,12 @@ pub fn install(fd: c_int, socket: &'static Socket) {
         }
     }
     let Some(slot) = slot(fd) else { return };
-    release(slot.swap(ptr::from_ref(socket).cast_mut(), AcqRel));
+    refs::replace(slot, ptr::from_ref(socket).cast_mut());
 }
 
 /// Forget what is tracked at `fd`: it is about to be closed, or has become something else. `true` if it was tracked.
 pub fn forget(fd: c_int) -> bool {
-    let Some(slot) = slot(fd) else { return false };
-    let old = slot.swap(ptr::null_mut(), AcqRel);
-    release(old);
-    !old.is_null()
+    slot(fd).is_some_and(|slot| refs::replace(slot, ptr::null_mut()))
 }
 
 /// `new` is now a duplicate of `old`.
@@ -127,13 +113,6 @@ pub fn duplicate(old: c_int, new: c_int) {
         None => {
             forget(new);
         }
-    }
-}
-
-fn release(socket: *mut Socket) {
-    // SAFETY: as in `peek`.
-    if let Some(socket) = unsafe { socket.as_ref() } {
-        socket.release(FD);
     }
 }
 

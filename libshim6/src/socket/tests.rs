@@ -6,20 +6,23 @@ use super::host::Sockets;
 use super::state::Mode;
 use super::{guard, ops, real, sys, table};
 use crate::addr::{ContextTag, FlowId, LocatorPair, UlidPair};
-use crate::driver::build_udp;
+use crate::config::ReapConfig;
 use crate::driver::cell::{Cell, ContextView, Forward};
 use crate::driver::host::{DeliverTo, SocketHost, UlidLoss};
 use crate::driver::testing::{in_netns, run};
-use crate::engine::{Bare, LocatorInfo};
+use crate::driver::{Arrival, Configured, build_udp};
+use crate::engine::{Bare, Feedback, LocatorError, LocatorInfo, Settings};
 use libc::{c_int, c_void, socklen_t};
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::{Arc, Mutex, MutexGuard, Once};
+use std::time::Duration;
 
 static CELLS: Mutex<Option<HashMap<UlidPair, Arc<Cell>>>> = Mutex::new(None);
 static SENT: Mutex<Vec<(UlidPair, Vec<u8>)>> = Mutex::new(Vec::new());
 static REFUSED: Mutex<Vec<UlidPair>> = Mutex::new(Vec::new());
+static ARRIVAL: Mutex<(Option<UlidPair>, Option<LocatorPair>)> = Mutex::new((None, None));
 static WOKEN: Mutex<Vec<(UlidPair, Option<FlowId>)>> = Mutex::new(Vec::new());
 
 struct Recorder;
@@ -60,6 +63,37 @@ impl Backend for Recorder {
     fn identity_source_for(&self, local: Ipv6Addr) -> Option<Ipv6Addr> {
         (local == ip("2001:db8:1::1")).then(|| ip("2001:db8:1::2"))
     }
+    fn attach(&self, _: &Cell) {}
+    fn detach(&self, _: &Cell) {}
+    fn configure(
+        &self,
+        _: &Arc<Cell>,
+        _: Option<FlowId>,
+        change: &mut dyn FnMut(&mut Settings),
+    ) -> Configured {
+        change(&mut Settings::default());
+        Configured::InPlace
+    }
+    fn fork(&self, _: &Cell, _: Settings, _: Option<FlowId>) -> Option<Arc<Cell>> {
+        None
+    }
+    fn set_hot_standby(&self, _: &Cell, _: bool) {}
+    fn probe_peer(&self, _: &Cell, _: Ipv6Addr) {}
+    fn feedback(&self, _: &Cell, _: Feedback) {}
+    fn establish(&self, _: &Cell, _: Option<FlowId>) {}
+    fn abandon_setup(&self, _: &Cell) {}
+    fn forward_for(
+        &self,
+        cell: &Cell,
+        local: Option<Ipv6Addr>,
+        peer: Option<Ipv6Addr>,
+    ) -> Result<Option<Forward>, LocatorError> {
+        cell.forward_on(local, peer, |_| 1500)
+    }
+    fn arrival(&self, flowinfo: u32, _: u32) -> Option<Arrival> {
+        let (ulids, locators) = *ARRIVAL.lock().unwrap();
+        (flowinfo != 0).then_some(Arrival { ulids: ulids?, fii: 0, locators: locators? })
+    }
 }
 
 /// A namespace with the recorder for an engine; one test at a time, because there is one fd table.
@@ -68,7 +102,12 @@ fn world(f: impl FnOnce() + Send) {
     static INSTALL: Once = Once::new();
     let _one: MutexGuard<'_, ()> = ONE.lock().unwrap_or_else(|e| e.into_inner());
     INSTALL.call_once(|| {
-        backend::install(Running { backend: Box::new(Recorder), prefer_identity_source: false });
+        backend::install(Running {
+            backend: Box::new(Recorder),
+            prefer_identity_source: false,
+            setup_wait: Duration::ZERO,
+            reap: ReapConfig::default(),
+        });
     });
     *CELLS.lock().unwrap() = None;
     SENT.lock().unwrap().clear();
@@ -288,9 +327,9 @@ fn a_connected_socket_counts_for_its_pair_and_wakes_once() {
         let cell = Recorder.cell(UlidPair { local: *local.ip(), peer: ip(B) }).unwrap();
         assert_eq!(c.send(b"abc"), Ok(3));
         assert_eq!(c.send(b""), Ok(0));
-        assert_eq!(s.recv().unwrap().1, local);
+        assert_eq!(s.recv_soon().1, local);
         assert_eq!(s.send_to(b"answer", local), Ok(6));
-        assert_eq!(c.recv().unwrap().0, b"answer");
+        assert_eq!(c.recv_soon().0, b"answer");
         let sample = cell.sample();
         assert_eq!((sample.sent, sample.received, sample.bytes), (2, 1, 9));
         let flow = FlowId { protocol: 17, local_port: local.port(), peer_port: s.port() };
@@ -311,14 +350,14 @@ fn a_wildcard_server_answers_by_the_pair_that_it_was_asked_by() {
         let c = Sock::bound(at(A, 5001));
         // The kernel alone would answer A from A, not from B.
         assert_eq!(c.send_to(b"q", at(B, 5000)), Ok(1));
-        let (_, from) = s.recv().unwrap();
+        let (_, from) = s.recv_soon();
         assert_eq!(from, at(A, 5001));
         assert_eq!(s.send_to(b"plain", from), Ok(5));
-        assert_eq!(c.recv().unwrap().1, at(A, 5000), "without a context the kernel's choice stays");
+        assert_eq!(c.recv_soon().1, at(A, 5000), "without a context the kernel's choice stays");
         let pair = cell(B, A);
         associate(&pair, false);
         assert_eq!(s.send_to(b"context", from), Ok(7));
-        assert_eq!(c.recv().unwrap(), (b"context".to_vec(), at(B, 5000)));
+        assert_eq!(c.recv_soon(), (b"context".to_vec(), at(B, 5000)));
         assert_eq!(pair.sample().received, 1);
         associate(&pair, true);
         assert_eq!(s.send_to(b"moved", from), Ok(5));
@@ -473,9 +512,9 @@ fn a_socket_outlives_its_local_ulid() {
         c.connect(at("2001:db8:3::1", 6001));
         assert_eq!(table::peek(c.0).unwrap().mode(), Mode::Connected);
         assert_eq!(c.send(b"new"), Ok(3));
-        let (_, from) = stranger.recv().unwrap();
+        let (_, from) = stranger.recv_soon();
         stranger.send_to(b"hello", from).unwrap();
-        assert_eq!(c.recv().unwrap().0, b"hello");
+        assert_eq!(c.recv_soon().0, b"hello");
     });
 }
 
@@ -504,7 +543,7 @@ fn a_wildcard_socket_shows_the_ulid_for_what_was_injected_to_loopback() {
         };
         assert_eq!(r, Ok(0));
         inject(P, A, 40, 5002, b"first");
-        assert_eq!(s.recv().unwrap().1, at(P, 40));
+        assert_eq!(s.recv_soon().1, at(P, 40));
         let pair = cell(A, P);
         assert_eq!(pair.sample().received, 1);
         associate(&pair, true);

@@ -78,7 +78,7 @@ pub fn configurations(tool: &Path) -> Result<Vec<Configuration>> {
     let help = Command::new(tool).args(["run", "--help"]).output()?;
     let has_standby = String::from_utf8_lossy(&help.stdout).contains("--hot-standby");
     let seconds = Duration::from_secs;
-    let quick = [seconds(2), seconds(2), seconds(2)];
+    let quick = [seconds(4), seconds(2), seconds(2)];
     let standby = Configuration {
         name: if has_standby {
             "hot standby, Send Timeout 30 ms".into()

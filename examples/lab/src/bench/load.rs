@@ -158,9 +158,23 @@ impl Pair {
             (client, &client.addresses[path].to_string()),
             (server, &server.addresses[path].to_string(), &listen),
             shim,
-            (&program, port),
+            (&program, port, &[]),
             files,
         )
+    }
+
+    /// As [`Pair::start`], but the sender has no peer either, nor an address of its own under the shim.
+    pub fn unconnected(topology: &Topology, shim: Option<&Shim>, port: u16, files: &Path) -> Result<Self> {
+        std::fs::create_dir_all(files)?;
+        let program = programs::compiled("load")?;
+        let (client, server) = (&topology.client, &topology.server);
+        let addresses =
+            |path: usize| (client.addresses[path].to_string(), server.addresses[path].to_string());
+        let (source, destination) = addresses(usize::from(shim.is_none()));
+        let any = "::".to_owned();
+        let (source, listen) = if shim.is_some() { (&any, &any) } else { (&source, &destination) };
+        let more = (program.as_str(), port, &["unconnected"][..]);
+        Self::between((client, source), (server, &destination, listen), shim, more, files)
     }
 
     /// From an address of one host to an address of the other, where `listen` is bound.
@@ -168,14 +182,14 @@ impl Pair {
         (client, source): (&Host, &str),
         (server, destination, listen): (&Host, &str, &str),
         shim: Option<&Shim>,
-        (program, port): (&str, u16),
+        (program, port, more): (&str, u16, &[&str]),
         files: &Path,
     ) -> Result<Self> {
         let words = |list: &[&str]| list.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
         let port = port.to_string();
         let receiver = words(&[program, "receiver", listen, &port]);
         let receiver = Load::start(server, &receiver, shim, &files.join("receiver"))?;
-        let sender = words(&[program, "sender", destination, &port, source]);
+        let sender = words(&[&[program, "sender", destination, &port, source], more].concat());
         let mut pair = Pair { sender: Load::start(client, &sender, shim, &files.join("sender"))?, receiver };
         pair.wait(20)?;
         Ok(pair)

@@ -27,6 +27,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Only a part of the runs on one topology is wanted.
+    fn wants_only(&self, part: &str) -> bool {
+        self.only.as_deref() == Some(part)
+    }
+
     fn wants(&self, part: &str) -> bool {
         self.only.as_deref().is_none_or(|only| part.contains(only))
     }
@@ -59,8 +64,9 @@ const ALL: [Case; 6] = [
 pub fn run(plan: &Plan, scratch: &Path, progress: impl Fn(&str)) -> Results {
     let mut results = Results::default();
     type Part = fn(&Plan, &Path, &mut Results) -> Result<()>;
-    let parts: [(&str, Part); 5] = [
-        ("path", path),
+    let parts: [(&str, Part); 6] = [
+        ("path, healthy, switched", path),
+        ("suppressed", suppressed),
         ("calls", calls),
         ("start", start),
         ("scaling", scaling),
@@ -99,11 +105,15 @@ fn path(plan: &Plan, scratch: &Path, results: &mut Results) -> Result<()> {
     std::thread::sleep(Duration::from_millis(500));
 
     let healthy = "Healthy path: the kernel's own sockets carry the data";
-    for case in ALL {
+    let cases = if plan.wants_only("switched") { &[][..] } else { &ALL };
+    for &case in cases {
         results.items.extend(compare(plan, healthy, &mut native, &mut shim, case, Goal::Ratio(0.99))?.items);
     }
     let none = (Goal::None, Goal::None);
     results.items.extend(delays(plan, healthy, &mut native, &mut shim, none)?);
+    if plan.wants_only("healthy") {
+        return Ok(());
+    }
 
     topology.blackhole(1, Blackhole::Both)?;
     std::thread::sleep(Duration::from_millis(500));
@@ -139,6 +149,40 @@ fn path(plan: &Plan, scratch: &Path, results: &mut Results) -> Result<()> {
     let goals = (Goal::Added(25.0), Goal::Added(60.0));
     results.items.extend(delays(plan, switched, &mut native, &mut shim, goals)?);
     results.items.extend(engine(plan, switched, &mut shim)?);
+    Ok(())
+}
+
+/// After a switch without extension header, which `shim6.suppress_header` allows between sockets without peer.
+fn suppressed(plan: &Plan, scratch: &Path, results: &mut Results) -> Result<()> {
+    const SETTING: [&str; 2] = ["--set", "shim6.suppress_header=true"];
+    let mut shim = shim()?;
+    let mut known = Command::new(&shim.tool);
+    known.arg("run").args(SETTING).args(["--", "/bin/true"]).stderr(std::process::Stdio::null());
+    if !known.status()?.success() {
+        results.notes.push("This build does not know shim6.suppress_header.".into());
+        return Ok(());
+    }
+    shim.options.extend(SETTING.map(str::to_owned));
+    let topology = topology(scratch)?;
+    let mut native = Pair::unconnected(&topology, None, 6001, &scratch.join("native"))?;
+    let mut shim = Pair::unconnected(&topology, Some(&shim), 6002, &scratch.join("shim"))?;
+    std::thread::sleep(Duration::from_millis(500));
+    topology.blackhole(1, Blackhole::Both)?;
+    std::thread::sleep(Duration::from_millis(500));
+    shim.wait(50)?;
+    let before = topology.counters()?;
+    shim.wait(50)?;
+    let after = topology.counters()?;
+    if after.shim6 - before.shim6 > 50 {
+        results.notes.push("The payload kept its extension header although suppression was allowed.".into());
+    }
+    let section = "After a switch, header suppressed (sockets without peer)";
+    for case in ALL {
+        let compared = compare(plan, section, &mut native, &mut shim, case, Goal::Ratio(0.95))?;
+        results.items.extend(compared.items);
+    }
+    let goals = (Goal::Added(3.0), Goal::Added(6.0));
+    results.items.extend(delays(plan, section, &mut native, &mut shim, goals)?);
     Ok(())
 }
 

@@ -87,7 +87,7 @@ pub(super) fn tunnel(plan: &Plan, scratch: &Path, results: &mut Results) -> Resu
         (here, "fd00::a"),
         (there, "fd00::b", "::"),
         None,
-        (&program, 6003),
+        (&program, 6003, &[]),
         &made(scratch, "tunnelled")?,
     )?;
     let mut shimmed = Pair::start(&topology, Some(&shim()?), 6002, &scratch.join("shim"))?;

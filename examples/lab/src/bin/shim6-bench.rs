@@ -24,7 +24,7 @@ struct Options {
     /// Two short pairs of each
     #[arg(long)]
     quick: bool,
-    /// Only parts whose name contains this: path, calls, start, scaling, tunnel
+    /// Only this part: path (or healthy or switched of it), suppressed, calls, start, scaling, tunnel
     #[arg(long)]
     only: Option<String>,
     /// Where bench.json, bench.md and bench.svg go

@@ -231,9 +231,9 @@ impl Reap {
         let closed = self.closing.take_if(|c| reported(&c.1));
         let sent = self.test.iter().flat_map(|t| &t.sent);
         let hits: Vec<_> = sent.filter(|s| reported(&s.1)).copied().collect();
-        // The latest is the one that the answer is to
-        if let Some((at, block)) = closed.or_else(|| hits.last().copied()) {
-            self.records.note_rtt(pair_of(&block), now.since(at), &self.candidates);
+        // The answer is to the latest; it also tells of those whose own answer was lost
+        if let Some((at, block)) = hits.iter().copied().chain(closed).max_by_key(|s| s.0) {
+            self.records.note_answer(now, pair_of(&block), now.since(at), &self.candidates);
         }
         let Some(test) = &self.test else { return (usize::from(closed.is_some()), false) };
         let (n, alternative) = (hits.len(), hits.iter().any(|s| pair_of(&s.1) == test.pair));

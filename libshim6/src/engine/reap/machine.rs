@@ -13,6 +13,9 @@ use super::timers::Timer;
 /// Ticks closer than this to the expiry of the Keepalive Timer coincide with it (RE-FB-09).
 const COINCIDENCE: Duration = Duration::from_millis(1);
 
+/// So long a success speaks for a pair.
+const RECENT: Duration = Duration::from_secs(60);
+
 impl Reap {
     pub(super) fn heard(&mut self, now: Time) {
         self.last_heard = self.last_heard.max(Some(now));
@@ -295,7 +298,7 @@ impl Reap {
         self.over = Some(e);
         let unchanged = e.left == self.current && reported.contains(&e.left);
         if e.cause == FailureCause::SendTimeout && unchanged {
-            self.false_alarm(now);
+            self.false_alarm(now, e.left);
         }
         self.records_expire = Some(now + RECORDS_LIFETIME);
         Some(Action::ExplorationEnded { started: e.started, pair: self.current })
@@ -316,7 +319,7 @@ impl Reap {
         }
         let pair = match wanted.filter(|p| self.candidates.answerable(*p)) {
             Some(pair) => pair,
-            None => match self.next_pair() {
+            None => match self.next_pair(env.now) {
                 Some(pair) => pair,
                 None => return self.stall(env),
             },
@@ -331,10 +334,14 @@ impl Reap {
         self.send_probe(env, pair);
     }
 
-    fn next_pair(&mut self) -> Option<LocatorPair> {
+    fn next_pair(&mut self, now: Time) -> Option<LocatorPair> {
         let dead = self.exploration.is_some_and(|e| e.dead);
-        let order = self.candidates.order(self.current, dead);
-        self.schedule.next(self.state, &order)
+        let health = self.records.health();
+        let recent = |p: LocatorPair| {
+            let h = health.iter().find(|h| h.pair == p).and_then(|h| h.outbound.max(h.inbound));
+            h.is_some_and(|t| now.since(t) < RECENT)
+        };
+        self.schedule.next(self.state, &self.candidates, (self.current, dead), recent)
     }
 
     /// No pair can be probed: wait for an address event, or for the kernel to change its mind.
@@ -349,7 +356,7 @@ impl Reap {
 
     /// The last Probe was refused: the next pair takes its slot (RE-PS-16).
     pub(super) fn replace_refused(&mut self, env: &mut Env) {
-        match self.next_pair() {
+        match self.next_pair(env.now) {
             Some(pair) => {
                 self.schedule.note_replacement(self.state, pair);
                 self.send_probe(env, pair);
@@ -370,7 +377,7 @@ impl Reap {
     fn send_probe(&mut self, env: &mut Env, pair: LocatorPair) {
         let own = ProbeBlock { source: pair.local, destination: pair.peer, nonce: env.rng.u32(), data: 0 };
         debug_assert_eq!(pair_of(&own), pair);
-        self.records.record_sent(env.now, own);
+        self.records.record_sent(own);
         let (sent, received) = self.records.blocks(self.state, own);
         self.counters.probes_sent[self.state as usize] += 1;
         self.actions.push_back(Action::SendProbe { pair, state: self.state, sent, received });

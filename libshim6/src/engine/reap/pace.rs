@@ -7,6 +7,7 @@
 
 use super::Reap;
 use super::reports::PairHealth;
+use crate::addr::LocatorPair;
 use crate::config::ReapConfig;
 use crate::event::{Evidence, FailureCause, SwitchCause};
 use crate::time::Time;
@@ -69,16 +70,19 @@ impl PairHealth {
 }
 
 impl Reap {
-    /// The round-trip time of the current pair, by Probes; if that has none, the longest of the others.
+    fn own_rtt(&self) -> Option<Duration> {
+        self.health().iter().find(|h| h.pair == self.current).and_then(|h| h.rtt)
+    }
+
+    /// The round-trip time of the current pair, by tests; if it has none yet, the longest of the others.
     pub fn rtt(&self) -> Option<Duration> {
-        let own = self.health().iter().find(|h| h.pair == self.current).and_then(|h| h.rtt);
-        own.or_else(|| self.health().iter().filter_map(|h| h.rtt).max())
+        self.own_rtt().or_else(|| self.health().iter().filter_map(|h| h.rtt).max())
     }
 
     /// Does the Send Timeout wait for a round-trip time, so that it can be as short as is wanted?
     pub fn wants_rtt(&self, config: &ReapConfig) -> bool {
         let p = &self.parameters;
-        p.careful && p.over(config).send_timeout < CAREFUL_BELOW && self.rtt().is_none()
+        p.careful && p.over(config).send_timeout < CAREFUL_BELOW && self.own_rtt().is_none()
     }
 
     /// The Send Timeout in force now, without jitter.
@@ -116,8 +120,9 @@ impl Reap {
     }
 
     /// The pair that the Send Timer took for dead works after all.
-    pub fn false_alarm(&mut self, now: Time) {
+    pub fn false_alarm(&mut self, now: Time, pair: LocatorPair) {
         self.alarms.note(now);
+        self.records.forget_rtt(pair);
     }
 
     /// Values for an exploration or a test: no faster than answers can come.

@@ -15,7 +15,6 @@ const BLOCK: usize = 40;
 #[derive(Clone, Debug)]
 struct Sent {
     block: ProbeBlock,
-    at: Time,
     /// The peer has told that it arrived.
     reported: bool,
 }
@@ -29,7 +28,7 @@ pub struct PairHealth {
     pub outbound: Option<Time>,
     /// When a Probe of the peer last arrived on it (RE-RP-13).
     pub inbound: Option<Time>,
-    /// From a Probe on it to the peer's report, whatever pair that came by; smoothed.
+    /// From the Probe of a test on it to the peer's report, whatever pair that came by; smoothed.
     pub rtt: Option<Duration>,
 }
 
@@ -73,8 +72,8 @@ impl Records {
     }
 
     /// A Probe of ours goes out. Kept are the latest 15, and of every pair the latest (RE-RP-18).
-    pub(super) fn record_sent(&mut self, at: Time, block: ProbeBlock) {
-        self.sent.push(Sent { block, at, reported: false });
+    pub(super) fn record_sent(&mut self, block: ProbeBlock) {
+        self.sent.push(Sent { block, reported: false });
         if self.sent.len() > MAX_BLOCKS {
             let recent = self.sent.len() - MAX_BLOCKS;
             let doomed = (0..recent).find(|i| {
@@ -107,8 +106,6 @@ impl Records {
         c: &Candidates,
     ) -> (Vec<LocatorPair>, Vec<LocatorPair>) {
         let (mut all, mut new) = (Vec::new(), Vec::new());
-        // Of what is reported for the first time, the latest is what the message answers
-        let mut answered = None;
         for s in self.sent.iter_mut().rev() {
             if !reports.iter().any(|r| same_probe(r, &s.block)) {
                 continue;
@@ -120,13 +117,7 @@ impl Records {
             if !s.reported && !new.contains(&pair) {
                 new.push(pair);
             }
-            if !s.reported {
-                answered.get_or_insert((pair, now.since(s.at)));
-            }
             s.reported = true;
-        }
-        if let Some((pair, rtt)) = answered {
-            self.note_rtt(pair, rtt, c);
         }
         for pair in &all {
             self.health_of(*pair, c).outbound = Some(now);
@@ -149,11 +140,18 @@ impl Records {
         reports.iter().filter(|r| self.sent.iter().any(|s| same_probe(r, &s.block))).count()
     }
 
-    /// A Probe on `pair` was answered after `rtt`.
-    pub(super) fn note_rtt(&mut self, pair: LocatorPair, rtt: Duration, c: &Candidates) {
+    /// The Probe of a test on `pair` was answered after `rtt`.
+    pub(super) fn note_answer(&mut self, now: Time, pair: LocatorPair, rtt: Duration, c: &Candidates) {
         if c.contains(pair) {
-            self.health_of(pair, c).measured(rtt);
+            let health = self.health_of(pair, c);
+            health.outbound = Some(now);
+            health.measured(rtt);
         }
+    }
+
+    /// The round-trip time of `pair` has to be measured anew.
+    pub(super) fn forget_rtt(&mut self, pair: LocatorPair) {
+        self.health.iter_mut().filter(|h| h.pair == pair).for_each(|h| h.rtt = None);
     }
 
     pub(super) fn health(&self) -> &[PairHealth] {

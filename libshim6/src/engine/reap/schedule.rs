@@ -4,6 +4,7 @@ use super::Env;
 use crate::addr::LocatorPair;
 use crate::config::ReapConfig;
 use crate::wire::ReapState;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
@@ -43,19 +44,20 @@ impl Candidates {
     /// share one, and the dead pair; pairs to BROKEN locators behind all others (RE-PS-09, RE-PS-10, RE-PS-15).
     pub(super) fn order(&self, current: LocatorPair, dead: bool) -> Vec<LocatorPair> {
         let mut order = self.pairs.clone();
-        order.sort_by_key(|p| {
-            let class = if *p == current {
-                if dead { 3 } else { 0 }
-            } else if p.local != current.local && p.peer != current.peer {
-                1
-            } else {
-                2
-            };
-            // The pair under suspicion is still the first to be tested.
-            let broken = self.broken.contains(&p.peer) && class != 0;
-            (broken, class)
-        });
+        order.sort_by_key(|p| self.class(*p, current, dead));
         order
+    }
+
+    fn class(&self, p: LocatorPair, current: LocatorPair, dead: bool) -> (bool, u8) {
+        let class = if p == current {
+            if dead { 3 } else { 0 }
+        } else if p.local != current.local && p.peer != current.peer {
+            1
+        } else {
+            2
+        };
+        // The pair under suspicion is still the first to be tested.
+        (self.broken.contains(&p.peer) && class != 0, class)
     }
 }
 
@@ -116,15 +118,36 @@ impl Schedule {
         self.mark(state, pair);
     }
 
-    /// The next pair of the walk: all before any twice, then from the start again (RE-PS-04). `None` if there is no
-    /// pair, or all were refused in this slot.
-    pub(super) fn next(&mut self, state: ReapState, order: &[LocatorPair]) -> Option<LocatorPair> {
-        let usable = |p: &&LocatorPair| !self.refused.contains(p);
-        let tried = &self.tried[walk(state)];
-        if let Some(p) = order.iter().filter(usable).find(|p| !tried.contains(p)) {
-            return Some(*p);
+    /// The next pair of the walk: all before any twice, then from the start again (RE-PS-04). Of pairs of one class
+    /// ([`Candidates::order`]), first those that worked of late, then those whose ends had the fewest Probes in vain: one
+    /// dead address takes all its pairs along. `None` if there is no pair, or all were refused in this slot.
+    pub(super) fn next(
+        &mut self,
+        state: ReapState,
+        candidates: &Candidates,
+        (current, dead): (LocatorPair, bool),
+        recent: impl Fn(LocatorPair) -> bool,
+    ) -> Option<LocatorPair> {
+        let usable = |p: &LocatorPair| !self.refused.contains(p);
+        let tried: HashSet<LocatorPair> = self.tried[walk(state)].iter().copied().collect();
+        let mut vain: HashMap<Ipv6Addr, u32> = HashMap::new();
+        for p in self.tried.iter().flatten() {
+            *vain.entry(p.local).or_default() += 1;
+            *vain.entry(p.peer).or_default() += 1;
         }
-        let first = order.iter().find(usable).copied()?;
+        let count = |a: &Ipv6Addr| vain.get(a).copied().unwrap_or(0);
+        let key = |p: &LocatorPair| {
+            let class = candidates.class(*p, current, dead);
+            // Those that share an end with the current pair do so with a suspect anyway
+            let vain = if class.1 == 1 { count(&p.local) + count(&p.peer) } else { 0 };
+            (class, !recent(*p), vain)
+        };
+        let all = || candidates.pairs.iter().copied().filter(usable);
+        // The first of equal ones: they stand in the order of preference
+        if let Some(p) = all().filter(|p| !tried.contains(p)).min_by_key(key) {
+            return Some(p);
+        }
+        let first = all().min_by_key(|p| candidates.class(*p, current, dead))?;
         self.tried[walk(state)].clear();
         Some(first)
     }

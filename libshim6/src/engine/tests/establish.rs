@@ -351,7 +351,9 @@ fn the_keepalive_timeout_is_announced_when_unusual() {
     w.hosts[0].engine.set_send_timeout(now, secs(15));
     w.run(ms(100));
     let Message::UpdateRequest(u) = w.last(64).message() else { panic!() };
-    assert_eq!(u.options, wire::Options { keepalive_timeout: Some(15), ..Default::default() });
+    let both =
+        wire::Options { keepalive_timeout: Some(15), precise_timeout: Some(15_000), ..Default::default() };
+    assert_eq!(u.options, both);
     assert_eq!(w.count(65), 1);
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::engine::{Feedback, LocatorPreference, PathExplore, Settings, Setup};
-use crate::event::{DiscardReason, FailureCause};
+use crate::event::{DiscardReason, Evidence, FailureCause, SwitchCause};
 use crate::wire::message_type as ty;
 
 fn set(w: &mut World, host: usize, change: impl FnOnce(&mut Settings)) {
@@ -47,7 +47,7 @@ fn the_send_timeout_is_settable_and_announced() {
     assert_eq!((w.info(0).unwrap().timers.send_timeout, keepalive(&w)), (secs(20), secs(20)));
     set(&mut w, 0, |s| s.app_timeout = Some(ms(2500)));
     w.run(ms(100));
-    assert_eq!((w.info(0).unwrap().timers.send_timeout, keepalive(&w)), (ms(2500), secs(3)));
+    assert_eq!((w.info(0).unwrap().timers.send_timeout, keepalive(&w)), (ms(2500), ms(2500)));
     set(&mut w, 0, |s| *s = Settings::default());
     w.run(ms(100));
     assert_eq!((w.info(0).unwrap().timers.send_timeout, keepalive(&w)), (secs(15), secs(15)));
@@ -239,6 +239,26 @@ fn a_preferred_locator_is_tested_then_used() {
     set(&mut w, 0, |s| *s = Settings::default());
     w.run(secs(100));
     assert_eq!(w.info(0).unwrap().current, pair_of(&w, 2, 2));
+}
+
+#[test]
+fn what_the_peer_prefers_is_tested_then_used() {
+    // RE-FI-12, S6-10.4-12
+    let mut w = World::connected(3, 417);
+    let addrs: Vec<Ipv6Addr> = (0..3).map(|i| w.hosts[1].a(i)).collect();
+    let p = |priority| LocatorPreference { priority, weight: 0 };
+    let list = vec![(addrs[0], p(100)), (addrs[2], p(1)), (addrs[1], p(50))];
+    let dead = addrs[2];
+    w.pass = Box::new(move |s: &Sent| s.pair.peer != dead && s.pair.local != dead);
+    set(&mut w, 1, |s| s.local_list = Some(list));
+    w.run(secs(10));
+    assert_eq!(w.info(0).unwrap().current.peer, addrs[0], "a wish is no evidence");
+    w.pass = Box::new(|_| true);
+    w.run(secs(100));
+    assert_eq!(w.info(0).unwrap().current.peer, addrs[2]);
+    let last = *w.info(0).unwrap().switches.last().unwrap();
+    assert_eq!((last.cause, last.evidence), (SwitchCause::Preferred, Evidence::Test));
+    assert_eq!(w.hosts[0].engine.context(w.ulids(0, 1)).unwrap().counters.explorations, 0);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::sync::Arc;
 /// The ULIDs of a datagram that came from `from` to our address `to` on a socket without peer; `None`: the addresses are
 /// its ULIDs. A session between just these addresses comes first. Inside `guard::slow` only.
 pub(super) fn owner(socket: &Pinned, from: &SocketAddrV6, to: Ipv6Addr) -> Option<UlidPair> {
+    let engine = backend::current().filter(|e| e.backend.suppresses())?;
     let locators = LocatorPair { local: to, peer: *from.ip() };
     {
         let mut inner = socket.inner();
@@ -24,12 +25,12 @@ pub(super) fn owner(socket: &Pinned, from: &SocketAddrV6, to: Ipv6Addr) -> Optio
             return Some(cell.ulids());
         }
     }
-    let mut found = backend::current()?.backend.bare(locators);
+    let mut found = engine.backend.bare(locators);
     found.retain(|cell| knows(socket, cell, from.port()));
     // Two that fit: in doubt it is what it looks like.
     let [cell] = found.try_into().ok()?;
     let ulids = cell.ulids();
-    socket.inner().aliases.set(from, Peer { local: to, cell: Some(cell), heard: true });
+    socket.inner().aliases.set(from, Peer { local: to, cell: Some(cell), heard: true, setup_until: None });
     Some(ulids)
 }
 

@@ -2,13 +2,13 @@
 
 use super::super::guard::{self, set_errno};
 use super::super::state::{Mode, flag};
-use super::super::table::Pinned;
+use super::super::table::{self, Pinned};
 use super::super::{Bypass, Outcome, real, sys};
 use super::named::{Control, header, source_is_gone};
 use super::rewritten::{MAX_DATA, rewritten, segment_size, send_packets, slices};
 use super::send::{MAX_BATCH, describe};
 use super::way::{NOT_OURS, Out, Way, way};
-use super::{activated, is_path_error, learn_port, note_sent, own_cell, refused};
+use super::{activated, ancillary, is_path_error, learn_port, note_sent, own_cell, refused};
 use crate::driver::build_udp;
 use crate::driver::cell::{Cell, Forward};
 use libc::{c_int, c_uint, mmsghdr, sockaddr_in6};
@@ -21,11 +21,15 @@ use std::sync::atomic::Ordering::Relaxed;
 /// As the libc function.
 #[inline]
 pub unsafe fn sendmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flags: c_int) -> Outcome<c_int> {
-    let socket = activated(fd).ok_or(Bypass)?;
     let n = (n as usize).min(MAX_BATCH);
     if n == 0 || !sys::can_write(msgs, n * size_of::<mmsghdr>()) {
         return Err(Bypass);
     }
+    // SAFETY: the application's arguments.
+    if let Some(done) = unsafe { each(fd, msgs, n, flags) } {
+        return done;
+    }
+    let socket = activated(fd).ok_or(Bypass)?;
     // SAFETY: the application passed `n` structures at `msgs`; the kernel takes no more than MAX_BATCH.
     let msgs = unsafe { std::slice::from_raw_parts_mut(msgs, n) };
     // SAFETY: as above.
@@ -47,6 +51,34 @@ pub unsafe fn sendmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flags: c_int) -
     Ok(done as c_int)
 }
 
+/// Messages of which one has ancillary data of ours, or a socket whose first datagrams wait: one by one, up to the first
+/// that fails (API-CM-26). `None`: neither.
+unsafe fn each(fd: c_int, msgs: *mut mmsghdr, n: usize, flags: c_int) -> Option<Outcome<c_int>> {
+    // SAFETY: the application passed `n` structures at `msgs`; the kernel takes no more than MAX_BATCH.
+    let msgs = unsafe { std::slice::from_raw_parts_mut(msgs, n) };
+    let waits = table::peek(fd).is_some_and(|s| {
+        s.has(flag::WAITING) || (s.has(flag::NOT_DEFERRED) && s.mode() == Mode::Unconnected)
+    });
+    // SAFETY: the application's headers.
+    if !waits && !msgs.iter().any(|m| unsafe { ancillary::has_any(&m.msg_hdr) }) {
+        return None;
+    }
+    for (i, m) in msgs.iter_mut().enumerate() {
+        // SAFETY: as above.
+        let r = unsafe {
+            match super::sendmsg(fd, &raw const m.msg_hdr, flags) {
+                Ok(r) => r,
+                Err(Bypass) => real::sendmsg(fd, &raw const m.msg_hdr, flags),
+            }
+        };
+        if r < 0 {
+            return Some(Ok(if i > 0 { i as c_int } else { -1 }));
+        }
+        m.msg_len = r as c_uint;
+    }
+    Some(Ok(msgs.len() as c_int))
+}
+
 /// The usual case, without allocation: a healthy connected socket and no names. `None`: another case, or the kernel
 /// refused in a way that the application must not see.
 unsafe fn healthy_batch(socket: &Pinned, fd: c_int, msgs: &mut [mmsghdr], flags: c_int) -> Option<c_int> {
@@ -54,7 +86,7 @@ unsafe fn healthy_batch(socket: &Pinned, fd: c_int, msgs: &mut [mmsghdr], flags:
         && !socket.has(flag::DONT_SHIM)
         && flags & NOT_OURS == 0
         && msgs.iter().all(|m| m.msg_hdr.msg_name.is_null());
-    let cell = own_cell(socket).filter(|cell| usual && !cell.is_rewritten())?;
+    let cell = usual.then(|| own_cell(socket)).flatten().filter(|cell| !cell.is_rewritten())?;
     // SAFETY: the application's arguments.
     let sent = unsafe { real::sendmmsg(fd, msgs.as_mut_ptr(), msgs.len() as c_uint, flags) };
     if sent < 0 && is_path_error(guard::errno()) {
@@ -207,7 +239,7 @@ unsafe fn named_batch(fd: c_int, msgs: &mut [mmsghdr], flags: c_int, ways: &[Way
         let Some((to, from)) = way.name() else { continue };
         // SAFETY: the application's arguments.
         let Some(out) = (unsafe { describe(&m.msg_hdr, flags) }) else { continue };
-        let control = Control::new(out.control, from);
+        let control = Control::new(out.control, from, 0);
         let iov = out.iov;
         names.push(sys::to_raw(&to));
         controls.push(control);

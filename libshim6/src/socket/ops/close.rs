@@ -1,13 +1,13 @@
 //! Closing and duplicating descriptors. The engine's own ones stay open whatever a close loop says.
 
 use super::super::guard::{self, errno, set_errno, slow};
-use super::super::{Bypass, detach, real, table};
+use super::super::{Bypass, detach, real, state, table};
 use super::engine;
 use crate::driver::is_own_fd;
 use libc::{c_int, c_uint, c_void};
 
 /// Before a descriptor is closed or replaced. `Err`: it is the engine's own and must stay.
-fn before_close(fd: c_int) -> Result<(), Bypass> {
+pub(super) fn before_close(fd: c_int) -> Result<(), Bypass> {
     if table::peek(fd).is_some() {
         if table::is_ours() {
             let forgotten = slow(|| {
@@ -18,8 +18,10 @@ fn before_close(fd: c_int) -> Result<(), Bypass> {
                 }
                 table::forget(fd)
             });
-            if forgotten.is_none() {
-                table::forget(fd);
+            match forgotten {
+                // A context that the socket had for itself ends with it (API-FK-13).
+                Some(_) => drop(slow(state::sweep)),
+                None => drop(table::forget(fd)),
             }
         }
         return Ok(());

@@ -6,6 +6,8 @@
 use super::super::state::flag;
 use super::super::table::Pinned;
 use super::super::{cmsg, sys};
+use crate::addr::LocatorPair;
+use crate::capi::types::{SHIM_LOC_LOCAL_RECV, SHIM_LOC_PEER_RECV, SOL_SHIM_D08, SOL_SHIM_R6316};
 use libc::{c_uint, c_void, mmsghdr, msghdr, sockaddr_in6, socklen_t};
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::ptr;
@@ -45,24 +47,43 @@ pub(super) struct Lent {
     pub(super) control: bool,
     /// The application does not see IPV6_PKTINFO.
     pub(super) hide: bool,
+    /// Nor IPV6_FLOWINFO.
+    pub(super) hide_flow: bool,
+    /// Levels at which it sees the locator that a datagram came to ([0]: draft, [1]: RFC 6316).
+    local: [bool; 2],
+    /// And the one that it came from.
+    peer: [bool; 2],
+}
+
+/// What the application is shown instead of what the kernel told.
+#[derive(Default)]
+pub(super) struct Shown {
+    /// The peer's ULID in place of its locator.
+    pub(super) from: Option<SocketAddrV6>,
+    /// The destination in place of `::1`, or of our locator.
+    pub(super) to: Option<Ipv6Addr>,
+    /// The datagram came round by `lo`; the interface that it really came by, 0 if that is not known.
+    pub(super) detour: Option<u32>,
+    /// `None`: no locators are shown. `Some(None)`: they are not known, the context is gone.
+    pub(super) locators: Option<Option<LocatorPair>>,
 }
 
 pub(super) fn lend(socket: &Pinned, app: &msghdr, own: &mut msghdr, scratch: &mut Scratch) -> Lent {
-    /// Room in which IPV6_PKTINFO will not be cut off.
-    const ENOUGH: usize = 512;
     *own = *app;
-    let hide = !socket.has(flag::APP_PKTINFO);
     let lent = Lent {
         name: app.msg_name.is_null() || (app.msg_namelen as usize) < NAME,
-        control: socket.has(flag::OUR_PKTINFO) && (hide || room(app) < ENOUGH),
-        hide,
+        control: socket.has(flag::LOOKED_AT),
+        hide: !socket.has(flag::APP_PKTINFO),
+        hide_flow: !socket.has(flag::APP_FLOWINFO),
+        local: [flag::LOCAL_RECV_D08, flag::LOCAL_RECV_R6316].map(|f| socket.has(f)),
+        peer: [flag::PEER_RECV_D08, flag::PEER_RECV_R6316].map(|f| socket.has(f)),
     };
     if lent.name {
         own.msg_name = (&raw mut scratch.name).cast();
         own.msg_namelen = NAME as socklen_t;
     }
     if lent.control {
-        let octets = (room(app) + cmsg::PKTINFO_SPACE).min(MAX_CONTROL);
+        let octets = (room(app) + cmsg::OUR_SPACE).min(MAX_CONTROL);
         own.msg_control = scratch.control(octets);
         own.msg_controllen = octets as _;
     }
@@ -78,13 +99,8 @@ pub(super) fn room(app: &msghdr) -> usize {
 pub(super) struct Came {
     pub(super) from: Option<SocketAddrV6>,
     pub(super) to: Option<Ipv6Addr>,
-}
-
-/// What the application is shown in place of what came.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Shown {
-    pub(super) from: Option<SocketAddrV6>,
-    pub(super) to: Option<Ipv6Addr>,
+    /// Flow information and interface index.
+    pub(super) by: (u32, u32),
 }
 
 /// # Safety
@@ -100,7 +116,7 @@ pub(super) unsafe fn came(own: &msghdr) -> Came {
             true => &[][..],
             false => std::slice::from_raw_parts(own.msg_control.cast::<u8>(), own.msg_controllen as usize),
         };
-        Came { from, to: cmsg::destination(control) }
+        Came { from, to: cmsg::destination(control), by: cmsg::arrival(control) }
     }
 }
 
@@ -109,7 +125,7 @@ pub(super) unsafe fn came(own: &msghdr) -> Came {
 ///
 /// # Safety
 /// `own` is as the kernel left it, `app` as the application passed it.
-pub(super) unsafe fn give_back(app: &mut msghdr, own: &msghdr, lent: &Lent, shown: Shown) {
+pub(super) unsafe fn give_back(app: &mut msghdr, own: &msghdr, lent: &Lent, shown: &Shown) {
     app.msg_flags = own.msg_flags;
     // SAFETY: the sizes are those of the buffers, see each step.
     unsafe {
@@ -129,12 +145,21 @@ pub(super) unsafe fn give_back(app: &mut msghdr, own: &msghdr, lent: &Lent, show
         {
             own.msg_name.cast::<sockaddr_in6>().write_unaligned(sys::to_raw(&from));
         }
+        if let Some(ifindex) = shown.detour {
+            cmsg::hide_detour(control, ifindex);
+        }
         if lent.control {
             let space = match room(app) {
                 0 => &mut [][..],
                 n => std::slice::from_raw_parts_mut(app.msg_control.cast::<u8>(), n),
             };
-            let (used, cut) = cmsg::copy(control, space, |c| !(lent.hide && cmsg::is_pktinfo(c)));
+            let keep = |c: &cmsg::Cmsg<'_>| match (cmsg::is_pktinfo(c), cmsg::is_flowinfo(c)) {
+                (true, _) => !lent.hide,
+                (_, true) => !lent.hide_flow && c.data.iter().any(|o| *o != 0),
+                _ => true,
+            };
+            let (used, cut) = cmsg::copy(control, space, keep);
+            let (used, cut) = put_locators(lent, shown, space, used, cut);
             app.msg_controllen = used as _;
             // What the kernel itself had no room for stays cut off.
             let kernel_cut = own.msg_flags & libc::MSG_CTRUNC != 0;
@@ -155,15 +180,38 @@ pub(super) unsafe fn give_back(app: &mut msghdr, own: &msghdr, lent: &Lent, show
     }
 }
 
+/// The locators behind what the kernel told, each whole or not at all (API-CM-10, API-CM-11).
+fn put_locators(
+    lent: &Lent,
+    shown: &Shown,
+    space: &mut [u8],
+    mut used: usize,
+    mut cut: bool,
+) -> (usize, bool) {
+    let Some(pair) = shown.locators else { return (used, cut) };
+    for (kind, levels, addr) in [
+        (SHIM_LOC_LOCAL_RECV, lent.local, pair.map(|p| p.local)),
+        (SHIM_LOC_PEER_RECV, lent.peer, pair.map(|p| p.peer)),
+    ] {
+        for (level, _) in [SOL_SHIM_D08, SOL_SHIM_R6316].into_iter().zip(levels).filter(|(_, on)| *on) {
+            match cmsg::put_locator(space, used, level, kind, addr) {
+                Some(n) => used += n,
+                None => cut = true,
+            }
+        }
+    }
+    (used, cut)
+}
+
 /// Put a received message into the buffers of an earlier one.
 ///
 /// # Safety
 /// `own` is as the kernel left it, `app` as the application passed it.
-pub(super) unsafe fn move_up(app: &mut mmsghdr, own: &mmsghdr, lent: &Lent, shown: Shown) {
+pub(super) unsafe fn move_up(app: &mut mmsghdr, own: &mmsghdr, lent: &Lent, shown: &Shown) {
     // SAFETY: both lists of buffers are as the application passed them.
     let (copied, cut) = unsafe { copy_vectors(&app.msg_hdr, &own.msg_hdr, own.msg_len as usize) };
     app.msg_len = own.msg_len.min(copied as c_uint);
-    let moved = Lent { name: true, control: lent.control, hide: lent.hide };
+    let moved = Lent { name: true, ..*lent };
     // SAFETY: as above; a name that the kernel wrote to the application is copied like one of ours.
     unsafe { give_back(&mut app.msg_hdr, &own.msg_hdr, &moved, shown) };
     if cut {

@@ -1,10 +1,10 @@
 //! Birth, binding, connecting, duplication and death of sockets.
 
-use super::super::guard::{self, errno, slow};
+use super::super::guard::{self, errno, set_errno, slow};
 use super::super::state::{Mode, Socket, flag};
 use super::super::table::{self, Pinned};
-use super::super::{Bypass, Outcome, backend, detach, ports, real, registry, sys};
-use super::{cell_of, engine, unconnected};
+use super::super::{Bypass, Outcome, backend, detach, ports, real, registry, setup, sys};
+use super::{engine, unconnected};
 use crate::addr::{UlidPair, is_servable};
 use crate::driver::{serves_raw, udp};
 use libc::{c_int, sockaddr, socklen_t};
@@ -68,7 +68,7 @@ fn track(fd: c_int, flags: u32, protocol: u8) -> Option<Pinned> {
 }
 
 /// A descriptor that came from elsewhere (inherited, received): track it if it is one that the shim may serve.
-fn adopt(fd: c_int) -> Option<Pinned> {
+pub(super) fn adopt(fd: c_int) -> Option<Pinned> {
     if let Some(socket) = table::pin(fd) {
         return Some(socket);
     }
@@ -124,6 +124,10 @@ pub unsafe fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> Outco
     let Some(socket) = adopt(fd).filter(|s| s.has(flag::ELIGIBLE)) else { return Err(Bypass) };
     // SAFETY: readable, as the kernel says.
     let to = unsafe { sys::read_v6(addr, len) };
+    if setup::reconnect(&socket, fd, to.as_ref()) {
+        set_errno(libc::EALREADY);
+        return Ok(-1);
+    }
     if let Some(to) = to.filter(|to| is_servable(to.ip()) && (to.port() != 0 || socket.has(flag::RAW))) {
         slow(|| prepare(&socket, fd, &to));
     }
@@ -139,6 +143,10 @@ pub unsafe fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> Outco
             (_, Some(to)) if is_servable(to.ip()) => connected(&socket, fd, to),
             _ => plain(&socket, fd),
         });
+        if let Some(e) = setup::connected(&socket, fd) {
+            set_errno(e);
+            return Ok(-1);
+        }
     }
     Ok(r)
 }
@@ -169,7 +177,7 @@ fn prepare(socket: &Pinned, fd: c_int, to: &SocketAddrV6) {
 }
 
 /// After a successful connect to a servable peer.
-fn connected(socket: &Pinned, fd: c_int, to: SocketAddrV6) {
+pub(super) fn connected(socket: &Pinned, fd: c_int, to: SocketAddrV6) {
     detach::forget(socket, fd);
     let name = sys::local_name(fd);
     let local = name.map_or(Ipv6Addr::UNSPECIFIED, |n| *n.ip());
@@ -181,38 +189,31 @@ fn connected(socket: &Pinned, fd: c_int, to: SocketAddrV6) {
     }
     socket.cookie.store(sys::cookie(fd), Relaxed);
     registry::set_port(socket.record(), name.map_or(0, |n| n.port()));
-    let cell = cell_of(local, *to.ip());
-    let served = cell.is_some();
-    socket.set(flag::NO_CELL, false);
-    socket.set_cell(cell);
-    hide_nothing(socket, fd);
+    let served = if socket.has(flag::DONT_SHIM) {
+        socket.leave_cell();
+        socket.set(flag::NO_CELL, true);
+        true
+    } else {
+        super::join(socket)
+    };
     socket.set_mode(if served { Mode::Connected } else { Mode::Plain });
     super::flow_began(socket, UlidPair { local, peer: *to.ip() }, &to);
-}
-
-/// Switch off the destination addresses that we asked for; a connected socket's are known.
-fn hide_nothing(socket: &Pinned, fd: c_int) {
-    if socket.has(flag::OUR_PKTINFO) {
-        if !socket.has(flag::APP_PKTINFO) {
-            let _ = sys::set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 0);
-        }
-        socket.set(flag::OUR_PKTINFO, false);
-    }
+    super::look_at_ancillary_data(socket, fd);
 }
 
 /// After a connect to a peer that Shim6 does not serve.
 fn plain(socket: &Pinned, fd: c_int) {
     detach::forget(socket, fd);
     socket.set_mode(Mode::Plain);
-    socket.set_cell(None);
-    hide_nothing(socket, fd);
+    socket.leave_cell();
+    super::look_at_ancillary_data(socket, fd);
     socket.inner().peer = None;
 }
 
 /// The application dissolved the association.
 fn disconnected(socket: &Pinned, fd: c_int) {
     detach::forget(socket, fd);
-    socket.set_cell(None);
+    socket.leave_cell();
     let bound = socket.has(flag::APP_BOUND);
     {
         let mut inner = socket.inner();

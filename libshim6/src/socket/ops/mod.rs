@@ -3,9 +3,11 @@
 //! `Err(Bypass)`: make the plain call with the same arguments. `Ok`: done, `errno` is set where the value is -1.
 //! Functions whose plain call must not be made twice (`connect`, `close`, ...) make it themselves.
 
+mod ancillary;
 mod bare;
 mod batch;
 mod close;
+mod hand;
 mod lend;
 mod life;
 mod named;
@@ -18,13 +20,16 @@ mod way;
 
 pub use batch::sendmmsg;
 pub use close::{close, close_range, closefrom, dup, dup2, dup3, fclose, fcntl};
+pub use hand::{hand_back, take_over};
 pub(super) use life::{adopt_any, kernel_source};
 pub use life::{bind, connect, shutdown, socket, socketpair};
 pub(super) use names::fail;
 pub use names::{getpeername, getsockname, getsockopt, setsockopt};
 pub use recv::{read, readv, recv, recvfrom, recvmmsg, recvmsg};
+pub(super) use rewritten::may_wait;
 pub use send::{send, sendmsg, sendto, write, writev};
 pub use stream::{preadv2, pwritev2, sendfile, splice};
+pub(super) use way::resolve;
 
 use super::backend::{self, Running};
 use super::guard::{self, errno};
@@ -33,10 +38,17 @@ use super::table::{self, Pinned};
 use super::{registry, sys};
 use crate::addr::{FlowId, LocatorPair, UlidPair, is_servable};
 use crate::driver::cell::Cell;
+use crate::engine::Settings;
 use libc::c_int;
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::*;
+
+/// Is `fd` in the table? Where it is not, sending and receiving are the kernel's alone. Two atomic loads.
+#[inline(always)]
+pub fn is_known(fd: c_int) -> bool {
+    table::peek(fd).is_some()
+}
 
 /// The socket behind `fd` if the shim takes calls on it. One or two atomic loads where it does not.
 #[inline]
@@ -74,12 +86,36 @@ fn activate(socket: &Pinned, fd: c_int) {
 /// The socket has no peer (any more).
 fn unconnected(socket: &Pinned, fd: c_int) {
     socket.cookie.store(sys::cookie(fd), Relaxed);
-    if !socket.has(flag::OUR_PKTINFO)
-        && sys::set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1).is_ok()
-    {
-        socket.set(flag::OUR_PKTINFO, true);
-    }
     socket.set_mode(Mode::Unconnected);
+    look_at_ancillary_data(socket, fd);
+}
+
+/// Have the kernel tell what the shim wants to know of each datagram: the destination of what comes to a socket without
+/// peer, and by which locators and interface tagged payload came, where the application asks for such things.
+pub(super) fn look_at_ancillary_data(socket: &Pinned, fd: c_int) {
+    let locators = socket.has(flag::LOCAL_RECV | flag::PEER_RECV);
+    let served = socket.mode() != Mode::Plain;
+    let unconnected = socket.mode() == Mode::Unconnected;
+    for (name, ours, apps, wanted) in [
+        (libc::IPV6_RECVPKTINFO, flag::OUR_PKTINFO, flag::APP_PKTINFO, unconnected || locators),
+        (
+            libc::IPV6_FLOWINFO,
+            flag::OUR_FLOWINFO,
+            flag::APP_FLOWINFO,
+            locators || socket.has(flag::APP_PKTINFO),
+        ),
+    ] {
+        let wanted = wanted && served;
+        if wanted && !socket.has(ours) {
+            let set = sys::set_int(fd, libc::IPPROTO_IPV6, name, 1).is_ok();
+            socket.set(ours, set);
+        } else if !wanted && socket.has(ours) {
+            if !socket.has(apps) {
+                let _ = sys::set_int(fd, libc::IPPROTO_IPV6, name, 0);
+            }
+            socket.set(ours, false);
+        }
+    }
 }
 
 /// Learn the local port, once.
@@ -117,18 +153,60 @@ fn own_cell(socket: &Pinned) -> Option<&Cell> {
         Some(cell) => Some(cell),
         None if socket.has(flag::NO_CELL) => {
             guard::slow(|| {
-                socket.set(flag::NO_CELL, false);
-                let (local, peer) = {
-                    let inner = socket.inner();
-                    (inner.local, inner.peer)
-                };
-                socket.set_cell(cell_of(local, *peer?.ip()));
-                Some(())
+                join(socket);
             });
             socket.cell()
         }
         None => None,
     }
+}
+
+/// Let a connected socket send by the cell of its ULID pair; `false`: there is none. A socket that has a context of
+/// its own for the pair keeps it. Inside `guard::slow` only.
+fn join(socket: &Pinned) -> bool {
+    socket.set(flag::NO_CELL, false);
+    let (local, peer, inherited) = {
+        let mut inner = socket.inner();
+        inner.peers.clear();
+        inner.aliases.clear();
+        (inner.local, inner.peer, inner.inherited.take())
+    };
+    let ulids = peer.map(|peer| UlidPair { local, peer: *peer.ip() });
+    let old = socket.cell();
+    if old.is_some_and(|cell| Some(cell.ulids()) == ulids) {
+        return true;
+    }
+    socket.leave_cell();
+    let Some((cell, engine)) =
+        ulids.and_then(|ulids| cell_of(ulids.local, ulids.peer)).zip(backend::current())
+    else {
+        return false;
+    };
+    if let Some((ulids, forward)) = inherited
+        && ulids == cell.ulids()
+    {
+        cell.inherit(forward);
+    }
+    // What another socket has set for itself is not for this one (API-FK-08).
+    let other = cell.users() > 0 && *cell.settings() != Settings::default();
+    let fork =
+        if other { engine.backend.fork(&cell, Settings::default(), flow_of(socket, None)) } else { None };
+    socket.set_cell(Some(fork.unwrap_or_else(|| {
+        engine.backend.attach(&cell);
+        cell
+    })));
+    true
+}
+
+/// The cell of a connected socket for the sake of its options, joined if need be. Inside `guard::slow` only.
+pub(super) fn cell_for_options(socket: &Pinned) -> Option<Arc<Cell>> {
+    if socket.has(flag::DONT_SHIM) {
+        return None;
+    }
+    if socket.cell().is_none() && socket.has(flag::NO_CELL) {
+        join(socket);
+    }
+    socket.cell_arc()
 }
 
 fn engine() -> Option<&'static Running> {
@@ -162,7 +240,7 @@ fn note_received(socket: &Pinned, cell: &Cell, octets: usize, peer: Option<Socke
 }
 
 /// The flow of a socket to `peer`, else to its own one. Inside `guard::slow` only.
-fn flow_of(socket: &Pinned, peer: Option<SocketAddrV6>) -> Option<FlowId> {
+pub(super) fn flow_of(socket: &Pinned, peer: Option<SocketAddrV6>) -> Option<FlowId> {
     let peer = peer.or_else(|| socket.inner().peer)?;
     Some(socket.flow(peer.port()))
 }

@@ -16,10 +16,16 @@ pub(super) fn source_is_gone(cell: &Cell, pair: LocatorPair) -> bool {
     refused(cell, pair)
 }
 
-/// The kernel's sendmsg with source and destination named.
-pub(super) unsafe fn named(fd: c_int, out: &Out<'_>, to: &SocketAddrV6, from: Ipv6Addr) -> isize {
+/// The kernel's sendmsg with source and destination named, and the interface unless that is 0.
+pub(super) unsafe fn named(
+    fd: c_int,
+    out: &Out<'_>,
+    to: &SocketAddrV6,
+    from: Ipv6Addr,
+    interface: u32,
+) -> isize {
     let mut name = sys::to_raw(to);
-    let mut control = Control::new(out.control, from);
+    let mut control = Control::new(out.control, from, interface);
     let msg = header(&raw mut name, out.iov, control.octets());
     // SAFETY: `msg` points to locals and to the application's buffers.
     unsafe { real::sendmsg(fd, &raw const msg, out.flags) }
@@ -32,9 +38,9 @@ pub(super) enum Control {
 }
 
 impl Control {
-    pub(super) fn new(app: &[u8], from: Ipv6Addr) -> Control {
-        let ours = cmsg::source(from);
-        let named = |c: &cmsg::Cmsg<'_>| cmsg::pktinfo(c).is_some();
+    pub(super) fn new(app: &[u8], from: Ipv6Addr, interface: u32) -> Control {
+        let ours = cmsg::source(from, interface);
+        let named = |c: &cmsg::Cmsg<'_>| cmsg::pktinfo(c).is_some_and(|a| !a.is_unspecified() && a != from);
         if app.is_empty() {
             let mut small = [0; cmsg::PKTINFO_SPACE / 8];
             for (word, octets) in small.iter_mut().zip(ours.chunks_exact(8)) {

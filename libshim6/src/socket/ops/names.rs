@@ -4,7 +4,7 @@
 use super::super::guard::{set_errno, slow};
 use super::super::state::{Mode, flag};
 use super::super::table::{self, Pinned};
-use super::super::{Bypass, Outcome, real, shimopt, sys};
+use super::super::{Bypass, Outcome, options, real, setup, sys};
 use super::{has_other_pairs, is_path_error, own_cell};
 use libc::{c_int, c_void, sockaddr, socklen_t};
 use std::net::SocketAddrV6;
@@ -74,17 +74,22 @@ pub unsafe fn getsockopt(
     value: *mut c_void,
     len: *mut socklen_t,
 ) -> Outcome<c_int> {
-    if shimopt::is_level(level) {
+    if options::is_level(level) {
         // SAFETY: the application's arguments.
-        return unsafe { shimopt::get(fd, level, name, value, len) };
+        return unsafe { options::get(fd, level, name, value, len) };
     }
-    let hidden = level == libc::IPPROTO_IPV6 && name == libc::IPV6_RECVPKTINFO;
+    let asked = asked_too(level, name);
     let error = level == libc::SOL_SOCKET && name == libc::SO_ERROR;
-    if !(hidden || error) {
+    let buffer = level == libc::SOL_SOCKET && name == libc::SO_SNDBUF;
+    if !(asked.is_some() || error || buffer) {
         return Err(Bypass);
     }
     let socket = table::peek(fd).and_then(|_| table::pin(fd)).ok_or(Bypass)?;
-    if hidden && !socket.has(flag::OUR_PKTINFO) {
+    let buffer = match buffer {
+        true => Some(setup::send_buffer(&socket).filter(|_| socket.has(flag::WAITING)).ok_or(Bypass)?),
+        false => None,
+    };
+    if asked.is_some_and(|(_, ours)| !socket.has(ours)) {
         return Err(Bypass);
     }
     // SAFETY: the application's arguments; after success the kernel has written `*len` octets at `value`.
@@ -94,13 +99,23 @@ pub unsafe fn getsockopt(
             let n = (*len as usize).min(size_of::<c_int>());
             let mut octets = [0u8; size_of::<c_int>()];
             std::ptr::copy_nonoverlapping(value.cast::<u8>(), octets.as_mut_ptr(), n);
-            let told = match hidden {
-                true => c_int::from(socket.has(flag::APP_PKTINFO)),
-                false => error_to_tell(&socket, c_int::from_ne_bytes(octets)),
+            let told = match (asked, buffer) {
+                (Some((apps, _)), _) => c_int::from(socket.has(apps)),
+                (None, Some(buffer)) => buffer,
+                (None, None) => error_to_tell(&socket, c_int::from_ne_bytes(octets)),
             };
             std::ptr::copy_nonoverlapping(told.to_ne_bytes().as_ptr(), value.cast::<u8>(), n);
         }
         Ok(r)
+    }
+}
+
+/// What the shim may ask of the kernel too: the flags for the application's wish and for ours.
+fn asked_too(level: c_int, name: c_int) -> Option<(u32, u32)> {
+    match (level, name) {
+        (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) => Some((flag::APP_PKTINFO, flag::OUR_PKTINFO)),
+        (libc::IPPROTO_IPV6, libc::IPV6_FLOWINFO) => Some((flag::APP_FLOWINFO, flag::OUR_FLOWINFO)),
+        _ => None,
     }
 }
 
@@ -127,19 +142,26 @@ pub unsafe fn setsockopt(
     value: *const c_void,
     len: socklen_t,
 ) -> Outcome<c_int> {
-    if shimopt::is_level(level) {
+    if options::is_level(level) {
         // SAFETY: the application's arguments.
-        return unsafe { shimopt::set(fd, level, name, value, len) };
+        return unsafe { options::set(fd, level, name, value, len) };
     }
-    let pktinfo = level == libc::IPPROTO_IPV6 && name == libc::IPV6_RECVPKTINFO;
+    let asked_too = asked_too(level, name);
     let segment = level == libc::IPPROTO_UDP && name == super::rewritten::UDP_SEGMENT;
     let cork = level == libc::IPPROTO_UDP && name == libc::UDP_CORK;
+    let buffer = level == libc::SOL_SOCKET && matches!(name, libc::SO_SNDBUF | libc::SO_SNDBUFFORCE);
     let whole = name == libc::IPV6_HDRINCL && matches!(level, libc::IPPROTO_IPV6 | libc::IPPROTO_RAW);
-    if !(pktinfo || segment || cork || whole) {
+    if !(asked_too.is_some() || segment || cork || buffer || whole) {
         return Err(Bypass);
     }
     let socket = table::peek(fd).and_then(|_| table::pin(fd)).ok_or(Bypass)?;
     if !socket.has(flag::ELIGIBLE) {
+        return Err(Bypass);
+    }
+    if (buffer || cork) && socket.has(flag::WAITING) {
+        slow(|| setup::end(socket.record(), fd));
+    }
+    if buffer {
         return Err(Bypass);
     }
     // SAFETY: the application's arguments; after success the kernel has read an int at `value`.
@@ -147,27 +169,28 @@ pub unsafe fn setsockopt(
         let r = real::setsockopt(fd, level, name, value, len);
         if r == 0 {
             let asked = value.cast::<c_int>().read_unaligned();
-            match pktinfo {
-                false if whole => {
+            match asked_too {
+                None if whole => {
                     // The application makes the IPv6 header itself.
                     if socket.has(flag::RAW) && asked != 0 {
                         socket.set(flag::ELIGIBLE, false);
                         socket.set_mode(Mode::Plain);
                     }
                 }
-                true => {
-                    socket.set(flag::APP_PKTINFO, asked != 0);
-                    if asked == 0 && socket.has(flag::OUR_PKTINFO) {
+                Some((apps, ours)) => {
+                    socket.set(apps, asked != 0);
+                    if asked == 0 && socket.has(ours) {
                         slow(|| sys::set_int(fd, level, name, 1).is_ok());
                     }
+                    slow(|| super::look_at_ancillary_data(&socket, fd));
                 }
-                false if cork => {
+                None if cork => {
                     socket.set(flag::CORK, asked != 0);
                     if asked == 0 {
                         super::rewritten::uncork(&socket, fd);
                     }
                 }
-                false => socket.segment.store(asked.clamp(0, 0xffff) as u32, Relaxed),
+                None => socket.segment.store(asked.clamp(0, 0xffff) as u32, Relaxed),
             }
         }
         Ok(r)

@@ -9,8 +9,10 @@ use super::super::{Bypass, Outcome, backend, detach, real, sys};
 use super::bare;
 use super::lend::{Came, Lent, Scratch, Shown, came, give_back, is_refused, lend, move_up};
 use super::names::hides_path_errors;
-use super::{active, is_path_error, learn_port, note_received, own_cell};
-use crate::addr::{UlidPair, is_servable};
+use super::{active, engine, is_path_error, learn_port, note_received, own_cell};
+use crate::addr::{LocatorPair, UlidPair, is_servable};
+use crate::driver::cell::Cell;
+use crate::engine::LocatorInfo;
 use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, sockaddr, socklen_t, timespec};
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::ptr;
@@ -150,7 +152,7 @@ pub(super) fn passed_on(fd: c_int, call: impl FnMut() -> isize) -> Outcome<isize
 #[inline]
 pub unsafe fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> Outcome<isize> {
     let socket = active(fd).ok_or(Bypass)?;
-    if socket.mode() == Mode::Connected {
+    if socket.mode() == Mode::Connected && !socket.has(flag::LOOKED_AT) {
         // SAFETY: the application's arguments.
         return connected(&socket, flags, || unsafe { real::recvmsg(fd, msg, flags) });
     }
@@ -222,7 +224,7 @@ unsafe fn receive(socket: &Pinned, fd: c_int, app: &mut msghdr, flags: c_int) ->
         }
         if flags & libc::MSG_ERRQUEUE != 0 {
             // SAFETY: `own` is as the kernel left it.
-            unsafe { give_back(app, &own, &lent, Shown::default()) };
+            unsafe { give_back(app, &own, &lent, &Shown::default()) };
             return Ok(r);
         }
         // SAFETY: as above.
@@ -236,7 +238,7 @@ unsafe fn receive(socket: &Pinned, fd: c_int, app: &mut msghdr, flags: c_int) ->
         }
         let shown = heard(socket, fd, &came, r as usize, flags);
         // SAFETY: as above.
-        unsafe { give_back(app, &own, &lent, shown) };
+        unsafe { give_back(app, &own, &lent, &shown) };
         return Ok(r);
     }
 }
@@ -258,25 +260,26 @@ fn discard(fd: c_int) {
     });
 }
 
-/// Count a datagram and remember by which pair its sender talks to us. What to show to the application in place of
-/// locators, or of `::1`, to which it was re-injected.
+/// Count a datagram and remember by which pair its sender talks to us. What the application is to see of it: in place of
+/// locators, or of `::1`, to which it was re-injected, the ULIDs.
 fn heard(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flags: c_int) -> Shown {
-    came_from(socket, fd, came, octets, flags).unwrap_or_default()
-}
-
-fn came_from(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flags: c_int) -> Option<Shown> {
-    let from = came.from.filter(|a| is_servable(a.ip()))?;
+    let told = socket.has(flag::LOCAL_RECV | flag::PEER_RECV);
+    let mut shown = Shown { locators: told.then_some(None), ..Shown::default() };
+    let Some(from) = came.from.filter(|a| is_servable(a.ip())) else { return shown };
     if socket.local_port.load(Relaxed) == 0 {
         slow(|| learn_port(socket, fd));
     }
     let count = flags & libc::MSG_PEEK == 0 && !socket.has(flag::DONT_SHIM);
     if socket.mode() != Mode::Unconnected {
-        let local = slow(|| socket.inner().local)?;
-        if count && let Some(cell) = own_cell(socket) {
+        let Some(local) = slow(|| socket.inner().local) else { return shown };
+        let cell = if socket.has(flag::DONT_SHIM) { socket.cell() } else { own_cell(socket) };
+        if let Some(cell) = cell.filter(|_| count) {
             note_received(socket, cell, octets, Some(from));
         }
-        let to = (came.to == Some(Ipv6Addr::LOCALHOST)).then_some(local);
-        return Some(Shown { from: None, to });
+        shown.to = (came.to == Some(Ipv6Addr::LOCALHOST)).then_some(local);
+        let ulids = UlidPair { local, peer: *from.ip() };
+        slow(|| locators(socket, &mut shown, came, ulids, ulids.as_locators(), cell));
+        return shown;
     }
     slow(|| {
         let mut from = from;
@@ -288,6 +291,7 @@ fn came_from(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flags: c_in
             None if !bound.is_unspecified() => bound,
             None => return None,
         };
+        let untagged = LocatorPair { local: to, peer: *from.ip() };
         let owner = if loopback || socket.has(flag::RAW) { None } else { bare::owner(socket, &from, to) };
         let to = owner.as_ref().map_or(to, |ulids| ulids.local);
         if let Some(ulids) = &owner {
@@ -299,7 +303,7 @@ fn came_from(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flags: c_in
             None => {
                 let pair = UlidPair { local: to, peer: *from.ip() };
                 let cell = backend::ensure().filter(|_| is_servable(&to)).and_then(|e| e.backend.cell(pair));
-                let peer = Peer { local: to, cell, heard: true };
+                let peer = Peer { local: to, cell, heard: true, setup_until: None };
                 socket.inner().peers.set(&from, peer.clone());
                 super::flow_began(socket, pair, &from);
                 peer
@@ -308,9 +312,38 @@ fn came_from(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flags: c_in
         if count && let Some(cell) = &peer.cell {
             note_received(socket, cell, octets, Some(from));
         }
-        Some(Shown { from: owner.is_some().then_some(from), to: (loopback || owner.is_some()).then_some(to) })
-    })
-    .flatten()
+        shown.from = owner.is_some().then_some(from);
+        shown.to = (loopback || owner.is_some()).then_some(to);
+        let ulids = UlidPair { local: to, peer: *from.ip() };
+        locators(socket, &mut shown, came, ulids, untagged, peer.cell.as_deref());
+        Some(())
+    });
+    shown
+}
+
+/// By which locators and interface the datagram really came (API-CM-04, API-CM-05, API-EX-06); `untagged` if it had no
+/// extension header. Inside `guard::slow` only.
+fn locators(
+    socket: &Pinned,
+    shown: &mut Shown,
+    came: &Came,
+    ulids: UlidPair,
+    untagged: LocatorPair,
+    cell: Option<&Cell>,
+) {
+    if !socket.has(flag::OUR_FLOWINFO | flag::APP_FLOWINFO) {
+        return;
+    }
+    let arrival = engine().and_then(|e| e.backend.arrival(came.by.0, came.by.1));
+    let arrival = arrival.filter(|a| a.ulids == ulids);
+    if let Some(arrival) = arrival {
+        let owner = |l: &&LocatorInfo| l.addr == arrival.locators.local;
+        let ifindex = cell.and_then(|c| c.view().available.iter().find(owner).map(|l| l.ifindex));
+        shown.detour = Some(ifindex.unwrap_or(0));
+    }
+    let served = !socket.has(flag::DONT_SHIM) && cell.is_some_and(Cell::is_associated);
+    let plain = served.then_some(untagged);
+    shown.locators = shown.locators.map(|_| arrival.map(|a| a.locators).or(plain));
 }
 
 /// To which of our addresses a re-injected datagram from `from` was sent that came to `::1`, because the address has
@@ -344,7 +377,7 @@ pub unsafe fn recvmmsg(
     if n == 0 || !sys::can_write(msgs, n * size_of::<mmsghdr>()) {
         return Err(Bypass);
     }
-    if socket.mode() == Mode::Connected {
+    if socket.mode() == Mode::Connected && !socket.has(flag::LOOKED_AT) {
         loop {
             // SAFETY: the application's arguments.
             let r = unsafe { real::recvmmsg(fd, msgs, n as c_uint, flags, timeout) };
@@ -397,17 +430,14 @@ pub unsafe fn recvmmsg(
                 continue;
             }
             let octets = own[i].msg_len as usize;
-            let shown = match errors {
-                true => Shown::default(),
-                false => heard(&socket, fd, &came, octets, flags),
-            };
+            let shown = if errors { Shown::default() } else { heard(&socket, fd, &came, octets, flags) };
             if kept == i {
                 // SAFETY: `own` is as the kernel left it.
-                unsafe { give_back(&mut msgs[i].msg_hdr, &own[i].msg_hdr, &lent[i], shown) };
+                unsafe { give_back(&mut msgs[i].msg_hdr, &own[i].msg_hdr, &lent[i], &shown) };
                 msgs[i].msg_len = own[i].msg_len;
             } else {
                 // SAFETY: as above; the message moves up into the place of a foreign one.
-                unsafe { move_up(&mut msgs[kept], &own[i], &lent[i], shown) };
+                unsafe { move_up(&mut msgs[kept], &own[i], &lent[i], &shown) };
             }
             kept += 1;
         }

@@ -207,7 +207,7 @@ pub(super) fn send_packets(
 }
 
 /// Is it a blocking call on a blocking socket?
-pub(super) fn may_wait(fd: c_int, flags: c_int) -> bool {
+pub(in super::super) fn may_wait(fd: c_int, flags: c_int) -> bool {
     // SAFETY: F_GETFL takes no argument and touches no memory.
     let get = || unsafe { libc::syscall(libc::SYS_fcntl, fd, libc::F_GETFL) };
     flags & libc::MSG_DONTWAIT == 0

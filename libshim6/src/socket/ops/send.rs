@@ -3,12 +3,13 @@
 // The width of some fields differs between C libraries.
 #![allow(clippy::unnecessary_cast)]
 
+use super::super::state::flag;
 use super::super::table::Pinned;
-use super::super::{Bypass, Outcome, guard, real, sys, table};
+use super::super::{Bypass, Outcome, guard, real, setup, sys, table};
 use super::named::{named, source_is_gone};
-use super::rewritten::rewritten;
+use super::rewritten::{fail, rewritten};
 use super::way::{Out, Way, way};
-use super::{activated, active, learn_port, note_sent, refused};
+use super::{activated, active, ancillary, learn_port, note_sent, refused};
 use libc::{c_int, c_void, iovec, msghdr, sockaddr, socklen_t};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -22,6 +23,11 @@ pub(super) unsafe fn transmit(
     out: &Out<'_>,
     plain: impl FnOnce() -> isize,
 ) -> Outcome<isize> {
+    if socket.has(flag::NOT_DEFERRED | flag::WAITING)
+        && let Some(e) = setup::before_send(socket, fd, out.to.flatten(), out.flags)
+    {
+        return Ok(fail(e));
+    }
     match way(socket, fd, out) {
         Way::Plain => Err(Bypass),
         Way::Lost => Ok(out.octets() as isize),
@@ -39,7 +45,7 @@ pub(super) unsafe fn transmit(
         }
         Way::Named(cell, to, source) => {
             // SAFETY: the application's buffers, as it passed them.
-            let r = unsafe { named(fd, out, &to, source) };
+            let r = unsafe { named(fd, out, &to, source, 0) };
             if r >= 0 {
                 note_sent(socket, &cell, r as usize, Some(to));
             } else if source_is_gone(&cell, cell.ulids().as_locators()) {
@@ -49,7 +55,7 @@ pub(super) unsafe fn transmit(
         }
         Way::Bare(cell, forward, to) => {
             // SAFETY: as above.
-            let r = unsafe { named(fd, out, &to, forward.locators.local) };
+            let r = unsafe { named(fd, out, &to, forward.locators.local, 0) };
             if r >= 0 {
                 note_sent(socket, &cell, r as usize, Some(to));
             } else if source_is_gone(&cell, forward.locators) {
@@ -135,11 +141,20 @@ pub unsafe fn sendto(
 /// As the libc function.
 #[inline]
 pub unsafe fn sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> Outcome<isize> {
-    if table::peek(fd).is_none() || !sys::can_read(msg, size_of::<msghdr>()) {
+    if !sys::can_read(msg, size_of::<msghdr>()) {
         return Err(Bypass);
     }
     // SAFETY: the application's arguments.
     let app = unsafe { &*msg };
+    // SAFETY: as above.
+    if unsafe { ancillary::has_any(app) } {
+        // Sockets that the shim does not serve have an answer to it too.
+        // SAFETY: as above.
+        return unsafe { ancillary::sendmsg(fd, app, flags) };
+    }
+    if table::peek(fd).is_none() {
+        return Err(Bypass);
+    }
     let socket = if app.msg_name.is_null() { active(fd) } else { activated(fd) }.ok_or(Bypass)?;
     // SAFETY: as above.
     unsafe {

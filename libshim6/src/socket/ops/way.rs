@@ -115,14 +115,12 @@ pub(super) fn way<'a>(socket: &'a Pinned, fd: c_int, out: &Out<'_>) -> Way<'a> {
     }
     let mode = socket.mode();
     if out.to.is_none() && mode != Mode::Unconnected {
+        if mode == Mode::Connected && socket.has(flag::DONT_SHIM) {
+            return Way::Plain;
+        }
         let Some(cell) = own_cell(socket) else { return Way::Plain };
-        if mode == Mode::Connected {
-            if socket.has(flag::DONT_SHIM) {
-                return Way::Plain;
-            }
-            if !cell.is_rewritten() {
-                return Way::Healthy(CellRef::Own(cell), None);
-            }
+        if mode == Mode::Connected && !cell.is_rewritten() {
+            return Way::Healthy(CellRef::Own(cell), None);
         }
         let cookie = socket.cookie.load(Relaxed);
         if out.any_file && guard::slow(|| sys::cookie(fd)).is_some_and(|now| now != cookie) {
@@ -195,7 +193,7 @@ pub(super) fn to_named_peer<'a>(socket: &'a Pinned, fd: c_int, out: &Out<'_>) ->
 }
 
 /// The cell that serves the flow to `to`: `cell`, or that of an instance.
-fn serving(socket: &Pinned, cell: Arc<Cell>, to: &SocketAddrV6) -> Arc<Cell> {
+pub(super) fn serving(socket: &Pinned, cell: Arc<Cell>, to: &SocketAddrV6) -> Arc<Cell> {
     match cell.is_divided() {
         true => super::of_flow(socket, &cell, Some(*to)).unwrap_or(cell),
         false => cell,
@@ -212,7 +210,7 @@ pub(super) fn source(control: &[u8]) -> Option<Ipv6Addr> {
 }
 
 /// The ULID pair by which `to` is talked to: as heard from it, or as the kernel would choose.
-pub(super) fn resolve(
+pub(in super::super) fn resolve(
     socket: &Pinned,
     fd: c_int,
     to: &SocketAddrV6,
@@ -239,7 +237,7 @@ pub(super) fn resolve(
     };
     let cell =
         if is_servable(&local) { engine.backend.cell(UlidPair { local, peer: *to.ip() }) } else { None };
-    let entry = Peer { local, cell: cell.clone(), heard: false };
+    let entry = Peer { local, cell: cell.clone(), heard: false, setup_until: None };
     socket.inner().peers.set(to, entry);
     super::flow_began(socket, UlidPair { local, peer: *to.ip() }, to);
     Some((cell?, local, false))

@@ -196,3 +196,22 @@ fn one_direction_only_is_no_path() {
     assert_eq!(d.states(), [Exploring, InboundOk]);
     assert!(d.reap.iter().all(|r| r.records.len().0 <= 20 && r.records.len().1 <= 15));
 }
+
+#[test]
+fn forged_keepalives_cost_an_exploration_at_most() {
+    // RE-FI-18
+    let mut d = Duo::new(2, 2, plain(), 9);
+    d.app(0, 0.0, 1.0);
+    d.app(1, 0.0, 1.0);
+    for i in 0..300 {
+        d.run(f64::from(i) * 0.1);
+        if i == 100 {
+            d.with(0, |r, e| r.explore(e, FailureCause::Feedback));
+        }
+        d.with(0, |r, e| r.keepalive_received(e));
+    }
+    d.run(40.0);
+    assert_eq!(d.states(), [ReapState::Operational; 2]);
+    assert_eq!(d.currents(), [(1, 1), (1, 1)]);
+    assert_eq!([0, 1].map(|h| d.reap[h].counters().explorations), [1, 1]);
+}

@@ -181,7 +181,7 @@ fn every_cell_of_the_state_table() {
     }
 }
 
-// RE-SM-28: no Probe answers a Probe Operational, in any state and with or without reports.
+// RE-SM-28, RE-CX-02: no Probe answers a Probe Operational, in any state and with or without reports.
 #[test]
 fn probe_operational_ends_the_exchange() {
     for state in [Operational, Exploring, InboundOk] {
