@@ -23,10 +23,10 @@ fn config(suppress: Suppress) -> Config {
 fn world(seed: u64, modes: [Suppress; 2], pattern: Pattern, one_port: bool) -> World {
     let mut w = World::new(seed);
     w.net.usual = Link::DOWN;
-    for h in 0..2 {
+    for (h, mode) in modes.into_iter().enumerate() {
         let locators = hba_locators(h as u16 + 1, 2, seed * 2 + h as u64);
-        let lazy = seed % 2 == 0;
-        w.add_host(HostSpec { lazy, one_port, ..HostSpec::new(config(modes[h]), locators) });
+        let lazy = seed.is_multiple_of(2);
+        w.add_host(HostSpec { lazy, one_port, ..HostSpec::new(config(mode), locators) });
     }
     for i in 0..2 {
         w.set_path((0, i), (1, i), Link { jitter: ms(2), delay: ms(2), ..Link::UP });
@@ -129,7 +129,7 @@ fn a_session_on_the_locators_with_other_ports_leaves_transport_demultiplexing() 
 fn a_session_with_the_same_ports_brings_the_header_back() {
     for seed in 0..40 {
         let mut w = world(seed, [Suppress::WhenClear; 2], Pattern::TwoWay, true);
-        let late = seed % 2 == 0;
+        let late = seed.is_multiple_of(2);
         if late {
             set(&mut w, 0, false);
             w.run(ms(4000));
