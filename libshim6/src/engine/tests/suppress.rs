@@ -162,7 +162,7 @@ fn a_header_is_taken_although_none_was_needed() {
     assert_eq!(w.hosts[1].delivered, [Delivered { ulids, next_header: 17, data: b"data".to_vec() }]);
 }
 
-// LS-S-11: REAP and Update messages are Shim6 messages as ever; more flows than can be told apart prove nothing.
+// More flows than can be told apart prove nothing.
 #[test]
 fn too_many_flows_bring_the_header_back() {
     let mut w = connected(BOTH, |_| ());
