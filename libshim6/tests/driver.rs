@@ -166,14 +166,14 @@ fn icmp_errors_come_in() {
     let send = |f: &Forward, n| a.handle.send_payload(&a.cell, f, 17, &vec![0; n]).unwrap();
     send(&to("2001:db8:ffff::1"), 100);
     wait_for("Destination Unreachable", LIMIT, || errors() == 1);
-    // Packet Too Big, whereupon the kernel refuses what is too large and the driver fragments.
+    // Packet Too Big: from then on the driver fragments for that path.
     let narrow = to("2001:db8:fffe::1");
     send(&narrow, 1400);
     wait_for("Packet Too Big", LIMIT, || errors() > 1);
     // The kernel hands us the error before it acts on it itself.
     std::thread::sleep(Duration::from_millis(200));
     let before = errors();
-    send(&narrow, 1400);
+    send(&Forward { mtu: 1300, ..narrow }, 1400);
     send(&narrow, 1240);
     std::thread::sleep(Duration::from_millis(200));
     assert_eq!(a.handle.counters().payload_refused, 0);

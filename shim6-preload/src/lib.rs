@@ -83,6 +83,10 @@ asked! {
     setsockopt = setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_void, len: socklen_t) -> c_int;
     /// `shutdown(2)`.
     shutdown = shutdown(fd: c_int, how: c_int) -> c_int;
+    /// `sendmsg(2)`; with ancillary data of a SHIM level it is refused by any socket (API-CM-28).
+    sendmsg = sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> ssize_t;
+    /// `sendmmsg(2)`.
+    sendmmsg = sendmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flags: c_int) -> c_int;
 }
 
 data! {
@@ -92,10 +96,6 @@ data! {
     __send = send(fd: c_int, buf: *const c_void, len: size_t, flags: c_int) -> ssize_t;
     /// `sendto(2)`.
     sendto = sendto(fd: c_int, buf: *const c_void, len: size_t, flags: c_int, addr: *const sockaddr, alen: socklen_t) -> ssize_t;
-    /// `sendmsg(2)`.
-    sendmsg = sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> ssize_t;
-    /// `sendmmsg(2)`.
-    sendmmsg = sendmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flags: c_int) -> c_int;
     /// `write(2)`.
     write = write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t;
     /// Alias of `write`.

@@ -9,7 +9,7 @@ use super::standby::Tester;
 use super::suppress::{Bare, Flags};
 use super::update::Update;
 use crate::addr::{ContextTag, Fii, FlowId, LocatorPair, UlidPair};
-use crate::event::{EventKind, Switch};
+use crate::event::{EventKind, Switch, SwitchCause};
 use crate::time::Time;
 use crate::wire::{self, Keepalive, MAX_MESSAGE, Message, Options, Probe, ReapState, UlidPairOption};
 use std::collections::VecDeque;
@@ -412,6 +412,11 @@ impl Context {
             at: now,
             first_packet: None,
         });
+    }
+
+    /// What was in use before applications pinned the present pair.
+    pub(super) fn pair_before_pins(&self) -> Option<LocatorPair> {
+        self.switches.iter().rev().take_while(|s| s.cause == SwitchCause::Pinned).last().map(|s| s.old)
     }
 
     /// A datagram left by the present pair.

@@ -263,7 +263,19 @@ impl Context {
             self.tester.wish_now(now);
         }
         self.update_candidates(now, io);
+        let pinned = |s: &Settings| s.pinned_local.is_some() || s.pinned_peer.is_some();
+        if pinned(&old) && !pinned(&self.settings) {
+            self.leave_pinned();
+        }
         io.changed.insert(self.ulids);
+    }
+
+    /// The pins are gone: back to the pair that was in use before them, unless REAP has chosen since (API-LTX-06).
+    fn leave_pinned(&mut self) {
+        let Some(before) = self.pair_before_pins() else { return };
+        if self.reap.usable().any(|p| p == before) {
+            self.reap.pin_to(before);
+        }
     }
 
     /// A locator that the application wants to send from is added to its list (API-LLP-11, API-LTX-10).

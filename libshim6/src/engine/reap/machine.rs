@@ -36,7 +36,9 @@ impl Reap {
     fn send_deadline(&mut self, env: &mut Env) -> Time {
         let gone = !self.candidates.contains(self.current) && !self.candidates.pairs.is_empty();
         if gone && self.state == ReapState::Operational {
-            return env.now;
+            // Reports that are under way may still name another one
+            let wait = if self.unconfirmed { self.probing.initial_probe_timeout } else { Duration::ZERO };
+            return env.now + wait;
         }
         let t = self.send_timeout(env.now, env.config);
         env.now + if env.config.jitter { t.mul_f64(env.rng.f64(1.0, 1.1)) } else { t }
@@ -132,7 +134,9 @@ impl Reap {
     fn leave_operational(&mut self, env: &mut Env, cause: FailureCause) {
         self.end_test(TestOutcome::Aborted);
         self.probing = self.probing_values(env.config);
-        self.records.clear();
+        if !self.unconfirmed {
+            self.records.clear();
+        }
         self.records_expire = None;
         self.schedule.reset();
         self.stalled = false;
@@ -220,11 +224,20 @@ impl Reap {
                 }
             }
             ReapState::InboundOk => {
+                // A test of another pair by the peer, which does not prolong the wait for an answer on ours (RE-SM-22): with
+                // tests more frequent than the Send Timeout, no failure would ever be found
+                let test = self.state == ReapState::Operational
+                    && probe.received.is_empty()
+                    && arrived_on != self.current;
                 self.records.record_received(env.now, first, arrived_on, &self.candidates);
                 self.choose(&reported);
                 self.stop_keepalive();
                 let ended = self.become_operational(env.now, &reported);
-                self.restart_send(env);
+                if test {
+                    self.start_send(env);
+                } else {
+                    self.restart_send(env);
+                }
                 // RE-RP-11
                 if reported.contains(&arrived_on) {
                     self.send_probe(env, arrived_on);

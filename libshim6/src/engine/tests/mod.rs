@@ -250,8 +250,10 @@ impl World {
         w
     }
 
+    /// What a host knows of its context, without what changes with every message.
     pub(super) fn info(&self, host: usize) -> Option<ContextInfo> {
-        self.hosts[host].engine.context(self.ulids(host, 1 - host))
+        let info = self.hosts[host].engine.context(self.ulids(host, 1 - host))?;
+        Some(ContextInfo { last_heard: None, counters: Default::default(), ..info })
     }
 
     pub(super) fn state(&self, host: usize) -> Option<ContextState> {
