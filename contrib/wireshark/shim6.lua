@@ -34,7 +34,8 @@ local TYPES = {
 local OPTIONS = {
     [1] = "Responder Validator", [2] = "Locator List", [3] = "Locator Preferences",
     [4] = "CGA Parameter Data Structure", [5] = "CGA Signature", [6] = "ULID Pair",
-    [7] = "Forked Instance Identifier", [10] = "Keepalive Timeout", [16385] = "Flow (libshim6)",
+    [7] = "Forked Instance Identifier", [10] = "Keepalive Timeout",
+    [16384] = "Capabilities (libshim6)", [16385] = "Flow (libshim6)",
     [16386] = "Keepalive Timeout in milliseconds (libshim6)",
 }
 local METHODS = { [0] = "Reserved", [1] = "HBA", [2] = "CGA", [255] = "Reserved" }
@@ -57,10 +58,10 @@ local function set(...)
     return members
 end
 local LISTED = {
-    [1] = set(6, 7, 16385), [2] = set(1), [3] = set(1, 2, 3, 4, 5, 6, 7, 10, 16385, 16386),
-    [4] = set(2, 3, 4, 5, 10, 16386),
-    [5] = set(1), [6] = set(1, 2, 3, 4, 5, 6, 7, 10, 16385, 16386),
-    [64] = set(2, 3, 4, 5, 10, 16386), [65] = set(), [66] = set(),
+    [1] = set(6, 7, 16385), [2] = set(1),
+    [3] = set(1, 2, 3, 4, 5, 6, 7, 10, 16384, 16385, 16386), [4] = set(2, 3, 4, 5, 10, 16384, 16386),
+    [5] = set(1), [6] = set(1, 2, 3, 4, 5, 6, 7, 10, 16384, 16385, 16386),
+    [64] = set(2, 3, 4, 5, 10, 16384, 16386), [65] = set(), [66] = set(),
     [67] = set(),
 }
 local NEEDS_VALIDATOR = set(2, 3, 5, 6)
@@ -139,6 +140,9 @@ field("ulid__sender", "ipv6", "Sender ULID")
 field("ulid__receiver", "ipv6", "Receiver ULID")
 field("fii", "uint32", "Forked Instance Identifier", base.DEC)
 field("keepalive_timeout", "uint16", "Keepalive Timeout (s)", base.DEC)
+field("capabilities__always", "uint8", "Never send me the extension header", base.DEC, nil, 0x80)
+field("capabilities__equivalent", "uint8", "Equivalent locators per ULID", base.DEC, nil, 0x40)
+field("capabilities__transport", "uint8", "Transport demultiplexing", base.DEC, nil, 0x20)
 field("precise_timeout", "uint32", "Keepalive Timeout (ms)", base.DEC)
 field("flow__protocol", "uint8", "Protocol", base.DEC, IP_PROTOCOLS)
 field("flow__sender_port", "uint16", "Port of the sender", base.DEC)
@@ -364,6 +368,17 @@ CONTENTS[10] = function(packet, tree, range, length)
     end
     packet:reserved(tree, "reserved", range(0, 2))
     tree:add(f.keepalive_timeout, range(2, 2))
+end
+
+-- draft-van-beijnum-shim6-suppress-header-00 section 3
+CONTENTS[16384] = function(packet, tree, range, length)
+    if length ~= 1 then
+        packet:report(tree, "option__not_listed")
+        return
+    end
+    tree:add(f.capabilities__always, range(0, 1))
+    tree:add(f.capabilities__equivalent, range(0, 1))
+    tree:add(f.capabilities__transport, range(0, 1))
 end
 
 CONTENTS[16385] = function(packet, tree, range, length)

@@ -8,6 +8,7 @@ use driver_lab::{Lab, SEND_TIMEOUT, wait_for};
 use shim6::addr::{ContextTag, LocatorPair};
 use shim6::driver::cell::Forward;
 use shim6::driver::{self, StartError, clock};
+use shim6::engine::Bare;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
@@ -159,6 +160,7 @@ fn icmp_errors_come_in() {
         ifindex: 0,
         peer_tag: ContextTag::new(1),
         mtu: 1500,
+        bare: Bare::No,
     };
     let errors = || a.handle.counters().icmp_errors;
     let send = |f: &Forward, n| a.handle.send_payload(&a.cell, f, 17, &vec![0; n]).unwrap();

@@ -21,7 +21,13 @@ while True:
 
 /// Run the program over a failure of path 1, or over none.
 fn over(fail: Option<&dyn Fn(&Bench)>) {
-    let bench = Bench::new(2);
+    over_with(&[], fail);
+}
+
+/// The same, with these options for the shim.
+fn over_with(options: &[&str], fail: Option<&dyn Fn(&Bench)>) {
+    let mut bench = Bench::new(2);
+    bench.shim.options.extend(options.iter().map(|word| (*word).to_owned()));
     let program = bench.file("after_switch");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/programs/after_switch.c");
     let built = Command::new("cc")
@@ -89,4 +95,12 @@ fn families_after_the_clients_link_went_down() {
 fn families_after_the_servers_link_went_down() {
     in_lab!();
     over(Some(&|bench| bench.topology.link_down(Side::Server, 1).unwrap()));
+}
+
+#[test]
+fn families_after_a_blackhole_without_headers() {
+    // LS-S-22
+    in_lab!();
+    let options = ["--set", "shim6.suppress_header=true"];
+    over_with(&options, Some(&|bench| bench.topology.blackhole(1, Blackhole::Both).unwrap()));
 }

@@ -1,6 +1,6 @@
 //! Reading of the configuration: file, then `SHIM6_SET`, then `SHIM6_LOG`; later ones win.
 
-use super::Config;
+use super::{Config, Suppress};
 use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -38,6 +38,7 @@ pub const KEYS: &[&str] = &[
     "shim6.deliver_all_icmp",
     "shim6.debug_errors",
     "shim6.max_pds_memory",
+    "shim6.suppress_header",
     "reap.send_timeout",
     "reap.initial_probe_timeout",
     "reap.initial_probes",
@@ -198,6 +199,7 @@ enum Field<'c> {
     OptionalSpan(&'c mut Option<Duration>),
     AutoSpan(&'c mut Option<Duration>, Duration, Duration),
     Flag(&'c mut bool),
+    Suppress(&'c mut Suppress),
     Paths(&'c mut Vec<PathBuf>),
     Path(&'c mut Option<PathBuf>),
     Filter(&'c mut Option<String>),
@@ -225,6 +227,7 @@ fn field<'c>(c: &'c mut Config, key: &str) -> Option<Field<'c>> {
         "shim6.strict_payload_locators" => Flag(&mut s.strict_payload_locators),
         "shim6.deliver_all_icmp" => Flag(&mut s.deliver_all_icmp),
         "shim6.debug_errors" => Flag(&mut s.debug_errors),
+        "shim6.suppress_header" => Field::Suppress(&mut s.suppress_header),
         "shim6.max_pds_memory" => Size(&mut s.max_pds_memory, 0, 1 << 32),
         "reap.send_timeout" => Span(&mut r.send_timeout, 10 * MS, 65_535 * SECOND),
         "reap.initial_probe_timeout" => Span(&mut r.initial_probe_timeout, 10 * MS, HOUR),
@@ -395,6 +398,14 @@ fn put(field: Field<'_>, given: Given<'_>) -> Result<(), Bad> {
                 Given::Text("true") => true,
                 Given::Text("false") => false,
                 _ => return Err(bad("is neither true nor false", "write true or false")),
+            }
+        }
+        Field::Suppress(to) => {
+            *to = match given {
+                Given::Toml(Value::Boolean(true)) | Given::Text("true") => Suppress::WhenClear,
+                Given::Toml(Value::Boolean(false)) | Given::Text("false") => Suppress::Off,
+                _ if text(given) == Some("always") => Suppress::Always,
+                _ => return Err(bad("is neither true, false nor \"always\"", "write one of these")),
             }
         }
         Field::Paths(to) => *to = paths(given)?,

@@ -77,6 +77,20 @@ pub struct Shim6Config {
     pub debug_errors: bool,
     /// Most octets of CGA parameters of peers that are stored; contexts beyond keep the ULID alone (HC-USE-19).
     pub max_pds_memory: usize,
+    /// Leave the payload extension header out of UDP where both hosts can do without; off (LS-CX-12).
+    pub suppress_header: Suppress,
+}
+
+/// When rewritten datagrams go without payload extension header (draft-van-beijnum-shim6-suppress-header-00).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Suppress {
+    /// Never; no flags are exchanged. `false` in the configuration.
+    #[default]
+    Off,
+    /// Where both hosts can tell which session a datagram belongs to. `true`.
+    WhenClear,
+    /// The same, and the peers are told never to send it to this host, whatever they think. `"always"`.
+    Always,
 }
 
 /// Timers of RFC 5534 section 7.
@@ -153,6 +167,7 @@ impl Default for Shim6Config {
             deliver_all_icmp: false,
             debug_errors: false,
             max_pds_memory: 64 << 20,
+            suppress_header: Suppress::Off,
         }
     }
 }

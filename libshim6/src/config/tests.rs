@@ -51,6 +51,7 @@ fn every_key_can_be_set_both_ways() {
             "shim6.strict_payload_locators"
             | "shim6.deliver_all_icmp"
             | "shim6.debug_errors"
+            | "shim6.suppress_header"
             | "reap.hot_standby" => ("true", "true"),
             "identities" => ("/a:/b", "[\"/a\", \"/b\"]"),
             "log_file" => ("/tmp/x", "\"/tmp/x\""),

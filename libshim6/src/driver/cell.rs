@@ -5,7 +5,7 @@
 //! counters when its timers need them. On a healthy path neither side makes a system call for a datagram.
 
 use crate::addr::{ContextTag, Fii, FlowId, LocatorPair, UlidPair};
-use crate::engine::{ContextTimers, LocatorError, LocatorInfo, Settings, Setup, Wake};
+use crate::engine::{Bare, ContextTimers, LocatorError, LocatorInfo, Settings, Setup, Wake};
 use crate::event::Switch;
 use crate::time::Time;
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -40,6 +40,8 @@ pub struct Forward {
     pub peer_tag: ContextTag,
     /// Path MTU of the pair: a packet (IPv6 header included) above it is fragmented behind the shim header.
     pub mtu: u32,
+    /// Which payload goes without extension header, by the application's own socket.
+    pub bare: Bare,
 }
 
 /// How far a forked context is.
@@ -81,11 +83,22 @@ pub struct ContextView {
     pub timers: ContextTimers,
     /// The alternative pair that hot standby has confirmed.
     pub standby: Option<LocatorPair>,
+    /// Which payload may come without extension header, on other locators than the ULIDs.
+    pub takes_bare: Bare,
     /// The latest switches of the pair with their causes and times, newest last; 16 at most.
     pub switches: Vec<Switch>,
 }
 
 impl ContextView {
+    /// May a datagram on these locators, as we see them, be one of the context's without extension header (LS-S-25)?
+    pub fn takes(&self, ulids: UlidPair, locators: LocatorPair) -> bool {
+        self.takes_bare != Bare::No
+            && self.associated
+            && locators != ulids.as_locators()
+            && self.local.iter().any(|l| l.addr == locators.local)
+            && self.peer.iter().any(|l| l.addr == locators.peer && l.verified)
+    }
+
     /// May the application name this locator of ours (API-LLP-10, API-LTX-09, API-LLL-13, API-LLL-14)?
     ///
     /// # Errors
@@ -153,6 +166,7 @@ pub struct Cell {
     /// `forward` is that of the parent's context.
     inherited: AtomicBool,
     divided: AtomicBool,
+    held: AtomicBool,
     routes: RwLock<Vec<(FlowId, Arc<Cell>)>>,
     associated: AtomicBool,
     forward: RwLock<Option<Forward>>,
@@ -193,6 +207,7 @@ impl Cell {
             rewritten: AtomicBool::new(false),
             inherited: AtomicBool::new(false),
             divided: AtomicBool::new(false),
+            held: AtomicBool::new(false),
             routes: RwLock::default(),
             associated: AtomicBool::new(false),
             forward: RwLock::new(None),
@@ -367,7 +382,7 @@ impl Cell {
             mtus.push((pair, mtu));
             mtu
         });
-        Ok(Some(Forward { locators: pair, ifindex, peer_tag, mtu }))
+        Ok(Some(Forward { locators: pair, ifindex, peer_tag, mtu, bare: Bare::No }))
     }
 
     /// Engine thread: what was learned of a path MTU; `None` forgets all.
@@ -485,7 +500,7 @@ impl Cell {
     pub fn inherit(&self, forward: Forward) {
         if !self.is_associated() {
             self.inherited.store(true, SeqCst);
-            self.set_forward(Some(forward));
+            self.set_forward(Some(Forward { bare: Bare::No, ..forward }));
         }
     }
 
@@ -502,8 +517,26 @@ impl Cell {
     /// Engine thread: payload of the pair goes there from now on; `None`: locators equal ULIDs.
     pub fn set_forward(&self, forward: Option<Forward>) {
         *self.forward.write() = forward;
-        self.rewritten.store(forward.is_some() || self.is_divided(), SeqCst);
+        self.look_closer();
         self.first_by_pair.store(WANTED, SeqCst);
+    }
+
+    fn look_closer(&self) {
+        let held = self.held.load(SeqCst);
+        self.rewritten.store(held || self.divided.load(SeqCst) || self.forward.read().is_some(), SeqCst);
+    }
+
+    /// Application thread: are datagrams of the pair to be dropped as if lost on the way, because the peer would take them
+    /// for those of another session (LS-S-08)? A short time, and only where a session begins on locators that carry
+    /// datagrams without extension header.
+    pub fn is_held(&self) -> bool {
+        self.held.load(SeqCst)
+    }
+
+    /// See [`Cell::is_held`].
+    pub(super) fn hold(&self, held: bool) {
+        self.held.store(held, SeqCst);
+        self.look_closer();
     }
 
     /// Engine thread: a control message answered what was sent so far, and the engine was told of that.
@@ -527,7 +560,7 @@ impl Cell {
         let divided = !routes.is_empty();
         *self.routes.write() = routes;
         self.divided.store(divided, SeqCst);
-        self.rewritten.store(divided || self.forward.read().is_some(), SeqCst);
+        self.look_closer();
     }
 
     /// Engine thread: the instances of [`Cell::set_routes`].

@@ -48,10 +48,16 @@ impl Runner {
         let Some(t) = self.tracked.get_mut(&key) else { return };
         t.cell.set_forward_of(associated, forward);
         let view = ContextView { associated, setup, fork: t.applied.fork, ..view(info) };
-        if *t.cell.view() != view {
+        let old = t.cell.view();
+        let news = *old != view;
+        if news {
             t.cell.set_view(view);
         }
         t.cell.set_wake(wake);
+        if news && self.shared.suppress && key.fii == 0 {
+            self.follow_bare(ulids, &old);
+        }
+        let Some(t) = self.tracked.get_mut(&key) else { return };
         let quiet = wake.on_sent && wake.on_received;
         if associated && !quiet {
             self.active.insert(key);
@@ -219,6 +225,9 @@ impl Runner {
     fn forget(&mut self, key: CellKey) {
         self.shared.cells.lock().remove(&key);
         if let Some(t) = self.tracked.remove(&key) {
+            if self.shared.suppress {
+                self.shared.bare.set(&t.cell, &[]);
+            }
             self.shared.watches.disarm(self.shared.epoll.raw(), key.ulids, &t.watched);
         }
         self.active.remove(&key);
@@ -255,6 +264,7 @@ fn view(info: Option<ContextInfo>) -> ContextView {
         available: i.available,
         timers: i.timers,
         standby: i.standby,
+        takes_bare: i.takes_bare,
         switches: i.switches,
         ..ContextView::default()
     })

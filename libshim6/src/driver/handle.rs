@@ -38,6 +38,29 @@ impl Handle {
         self.command(Command::Look(cell.key(), flow));
     }
 
+    /// May headers be suppressed at all? Then [`Handle::flow_began`] has to be told.
+    pub fn suppresses(&self) -> bool {
+        self.0.suppress
+    }
+
+    /// A flow begins on the pair, with its first datagram or its socket: whether it stays told apart from others decides
+    /// on the headers of both. `connected`: it begins with the connect of a socket. `meets`: its ULIDs and ports are the
+    /// locators and ports of another flow that goes without header now, so it waits until the peer knows.
+    pub fn flow_began(&self, ulids: UlidPair, flow: FlowId, connected: bool, meets: bool) {
+        if !self.0.suppress || !self.0.alive() {
+            return;
+        }
+        if meets && let Some((cell, _)) = self.0.cell(ulids) {
+            cell.hold(true);
+        }
+        self.command(Command::Flow(ulids, flow, connected));
+    }
+
+    /// The cells whose contexts may own a datagram that came on these locators without extension header.
+    pub fn bare(&self, locators: LocatorPair) -> Vec<Arc<Cell>> {
+        self.0.bare.get(locators)
+    }
+
     /// Set up a context now, whatever the trigger says; [`Cell::setup`] tells how far it is, [`Cell::wait_setup`] waits.
     pub fn establish(&self, cell: &Cell, flow: Option<FlowId>) {
         cell.ask_setup();

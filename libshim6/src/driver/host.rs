@@ -36,6 +36,11 @@ pub trait SocketHost: Send + Sync {
     fn in_use(&self, ulids: UlidPair) -> bool;
     /// Descriptors of the shim sockets that use the pair, for readiness watches.
     fn descriptors(&self, ulids: UlidPair) -> Vec<RawFd>;
+    /// Would datagrams without extension header, on other locators than the ULIDs, reach the sockets of the pair (and flow)
+    /// (LS-S-22)? In doubt not.
+    fn takes_bare(&self, _ulids: UlidPair, _flow: Option<FlowId>) -> bool {
+        false
+    }
     /// A local address vanished from the host: detach the sockets whose local ULID it is.
     fn local_ulid_lost(&self, ulid: Ipv6Addr) -> UlidLoss;
     /// It came back.

@@ -13,6 +13,7 @@
 //! | `run`, `traffic`, `watch`, `unread`, `policy` | the loop, and how traffic becomes known to the engine |
 //! | `receive`, `filter`, `claim` | the raw socket that receives; which packets are another engine's |
 //! | `send`, `frag`, `udp` | the raw socket that sends; fragments behind the shim header; checksums over ULIDs |
+//! | `suppress` | who may get datagrams without extension header |
 //! | `deliver`, `inject` | tagged payload to the application's own socket |
 //! | `addresses`, [`netlink`] | locators, and ULIDs that vanish |
 //! | [`console`] | live information for the tool, and its commands |
@@ -43,6 +44,7 @@ mod run;
 mod send;
 mod shared;
 mod start;
+mod suppress;
 mod sys;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -45,6 +45,10 @@ impl HostPolicy for Policy {
         self.defaults.hold(ulids)
     }
 
+    fn takes_bare(&self, ulids: UlidPair, flow: Option<FlowId>) -> bool {
+        self.host.takes_bare(ulids, flow)
+    }
+
     fn fork_in_use(&self, ulids: UlidPair, fii: Fii) -> bool {
         follow::fork_in_use(&self.shared, CellKey { ulids, fii })
     }

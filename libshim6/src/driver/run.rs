@@ -65,6 +65,8 @@ pub struct Runner {
     sampled: Time,
     /// Prefixes that the kernel drops for us, and until when.
     foreign: BTreeMap<u16, Time>,
+    /// Pairs whose datagrams are held back, and until when at most.
+    pub(super) held: BTreeMap<UlidPair, Time>,
     mtus: HashMap<LocatorPair, (u32, Time)>,
     /// `None` if the kernel gave none: nothing but the tool needs it.
     console: Option<Console>,
@@ -134,6 +136,7 @@ impl Runner {
             active: BTreeSet::new(),
             sampled: Time::ZERO,
             foreign: BTreeMap::new(),
+            held: BTreeMap::new(),
             mtus: HashMap::new(),
             console: console.inspect_err(|e| tracing::debug!(error = %e, "no console")).ok(),
         })
@@ -185,6 +188,7 @@ impl Runner {
             self.engine.poll_timeout(),
             self.delivery.next_expiry(),
             self.addresses.next_refresh(),
+            self.held.values().min().copied(),
             self.addresses.next_look(),
             self.foreign.values().min().copied(),
         ];
@@ -219,6 +223,7 @@ impl Runner {
         }
         self.delivery.expire(now, &self.shared.counters);
         self.addresses.refresh(now);
+        self.let_go(now);
         if self.addresses.next_look().is_some_and(|t| t <= now) {
             self.address_changes();
         }
@@ -247,6 +252,13 @@ impl Runner {
                     if let (Some(t), Some(asked)) = (self.tracked.get(&key), asked) {
                         t.cell.answer_setup(asked);
                     }
+                }
+                Command::Flow(ulids, flow, anew) => {
+                    self.engine.note_flow(now, ulids, flow);
+                    if anew {
+                        self.engine.review_pair(now, ulids);
+                    }
+                    self.hold(now, ulids);
                 }
                 Command::Release(key) => self.release(now, key),
                 Command::ProbePeer(key, addr) => self.engine.probe_peer(now, key.ulids, key.fii, addr),
@@ -515,6 +527,7 @@ impl Runner {
                     self.refresh(now, key);
                 }
             }
+            self.let_go(now);
             if round == 0 {
                 // Once per turn: a refusal starts probes, which may be refused again.
                 self.control_refused(now, &refused);
@@ -566,7 +579,7 @@ impl Runner {
             return None;
         }
         let (peer_tag, ifindex) = (info.peer_tag?, self.ifindex(locators));
-        Some(Forward { locators, ifindex, peer_tag, mtu: self.mtu(now, locators) })
+        Some(Forward { locators, ifindex, peer_tag, mtu: self.mtu(now, locators), bare: info.bare })
     }
 
     fn mtu(&mut self, now: Time, pair: LocatorPair) -> u32 {

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 use std::thread::JoinHandle;
 
 /// Most cells, that is ULID pairs with traffic, of a process.
@@ -36,6 +36,8 @@ pub enum Command {
     Feedback(CellKey, Feedback),
     /// Nobody wants the setup under way any more.
     AbandonSetup(CellKey),
+    /// A flow began: its first datagram is about to pass, or has; or a socket has been connected (`true`).
+    Flow(UlidPair, FlowId, bool),
     /// Set up a context now.
     Establish(UlidPair, Option<FlowId>),
     /// A send found a smaller path MTU.
@@ -44,10 +46,47 @@ pub enum Command {
     Sweep,
 }
 
+/// See [`Shared::bare`].
+#[derive(Default)]
+pub struct BareIndex {
+    /// How many locators it has: mostly none.
+    count: AtomicUsize,
+    cells: RwLock<HashMap<Ipv6Addr, Vec<Arc<Cell>>>>,
+}
+
+impl BareIndex {
+    /// Engine thread: the cell, with the peer's locators as its view has them, or none.
+    pub fn set(&self, cell: &Arc<Cell>, peers: &[Ipv6Addr]) {
+        let mut cells = self.cells.write();
+        cells.retain(|_, list| {
+            list.retain(|c| !Arc::ptr_eq(c, cell));
+            !list.is_empty()
+        });
+        for peer in peers {
+            cells.entry(*peer).or_default().push(cell.clone());
+        }
+        self.count.store(cells.len(), SeqCst);
+    }
+
+    /// Application thread: the cells that a datagram on these locators may belong to. One load where there are none.
+    pub fn get(&self, locators: LocatorPair) -> Vec<Arc<Cell>> {
+        if self.count.load(Relaxed) == 0 {
+            return Vec::new();
+        }
+        let cells = self.cells.read();
+        let found = cells.get(&locators.peer).into_iter().flatten();
+        found.filter(|c| c.view().takes(c.ulids(), locators)).cloned().collect()
+    }
+}
+
 /// Shared state of one engine.
 pub struct Shared {
     /// All cells. The engine thread holds a clone of each.
     pub cells: Mutex<HashMap<CellKey, Arc<Cell>>>,
+    /// Cells whose contexts take datagrams without extension header, by the peer's locators.
+    pub bare: BareIndex,
+    /// Headers may be suppressed at all.
+    pub suppress: bool,
     /// Pairs that re-injected packets came by.
     pub arrivals: Arrivals,
     pub commands: Sender<Command>,
@@ -201,6 +240,7 @@ impl Shared {
         self.dead.store(true, SeqCst);
         for cell in self.cells.lock().values() {
             cell.set_routes(Vec::new());
+            cell.hold(false);
             cell.set_forward(None);
             cell.set_view(Default::default());
             cell.set_wake(Wake::default());

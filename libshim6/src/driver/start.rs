@@ -14,7 +14,7 @@ use super::send::SendSocket;
 use super::shared::{MAX_COMMANDS, Shared};
 use super::unread::Unread;
 use super::{Handle, log, sys};
-use crate::config::Config;
+use crate::config::{Config, Suppress};
 use crate::engine::Engine;
 use crate::identity;
 use crate::rng::Rng;
@@ -81,6 +81,8 @@ pub fn start(config: Config, host: Arc<dyn SocketHost>) -> Result<Handle, StartE
     let (sender_side, commands) = crossbeam_channel::bounded(MAX_COMMANDS);
     let shared = Arc::new(Shared {
         cells: Default::default(),
+        bare: Default::default(),
+        suppress: config.shim6.suppress_header != Suppress::Off,
         arrivals: Default::default(),
         commands: sender_side,
         look_at_all: false.into(),

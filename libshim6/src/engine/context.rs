@@ -6,6 +6,7 @@ use super::locators::{LocalSet, PeerSet};
 use super::reap::{Action, DEFAULT_KEEPALIVE_TIMEOUT, Reap};
 use super::settings::Settings;
 use super::standby::Tester;
+use super::suppress::{Bare, Flags};
 use super::update::Update;
 use crate::addr::{ContextTag, Fii, FlowId, LocatorPair, UlidPair};
 use crate::event::{EventKind, Switch, SwitchCause};
@@ -111,6 +112,8 @@ pub(super) struct Context {
     pub(super) told: LocatorPair,
     /// What [`super::Engine::wake`] depended on when the driver was told last.
     pub(super) told_wake: (bool, ReapState, ContextState),
+    /// Who can do without the payload extension header.
+    pub(super) flags: Flags,
     /// Forked for one socket.
     pub(super) exclusive: bool,
     /// What applications set.
@@ -159,6 +162,7 @@ impl Context {
             held_until: None,
             told: ulids.as_locators(),
             told_wake: (false, ReapState::Operational, ContextState::I1Sent),
+            flags: Flags::default(),
             exclusive: false,
             settings: Arc::default(),
             announced: DEFAULT_KEEPALIVE_TIMEOUT.as_millis() as u32,
@@ -243,6 +247,7 @@ impl Context {
             options.preferences = self.local.any_broken().then(|| self.local.preferences());
         }
         options.keepalive_timeout = Some(self.timeout_seconds(io)).filter(|s| *s != 15);
+        options.capabilities = self.flags.own;
         options.precise_timeout = Some(self.timeout_ms(io));
     }
 
@@ -469,6 +474,8 @@ impl Context {
             standby: self.tester.standby(),
             switches: self.switches.iter().copied().collect(),
             settings: self.settings.clone(),
+            bare: if self.active() { self.flags.leaves() } else { Bare::No },
+            takes_bare: if self.active() { self.flags.takes() } else { Bare::No },
             last_heard: self.reap.last_heard(),
             counters: self.reap.counters(),
         }

@@ -75,7 +75,9 @@ impl Engine {
             return None;
         };
         let local = LocalSet::new(ulids.local, &self.local, self.io.rng.as_mut());
-        Some(self.table.insert(Context::new(ulids, fii, tag, local, now)))
+        let id = self.table.insert(Context::new(ulids, fii, tag, local, now));
+        self.review_pair(now, ulids);
+        Some(id)
     }
 
     /// The Retransmission Timer of I1, I2 or I2bis (S6-7.8, S6-7.12, S6-7.19).
@@ -156,6 +158,10 @@ impl Engine {
                 || ctx.exchange.as_ref().is_some_and(|e| e.pair.peer == d.source))
                 && ctx.local.contains(&d.destination);
             if known && (!ctx.established() || ctx.peer_tag == Some(m.initiator_tag)) {
+                if !ctx.established() || ctx.flags.own.is_none() {
+                    self.set_flags(id);
+                }
+                let Some(ctx) = self.table.get_mut(id) else { return };
                 ctx.send_r2(now, &mut self.io, d.back(), m.initiator_nonce);
                 self.settle(now, id);
                 return;
@@ -186,6 +192,8 @@ impl Engine {
         }
         ctx.state = ContextState::I2Sent;
         ctx.local.refresh(&self.local, self.io.rng.as_mut());
+        self.set_flags(id);
+        let Some(ctx) = self.table.get_mut(id) else { return };
         ctx.send_i2(now, &mut self.io, true);
         self.settle(now, id);
     }
@@ -291,6 +299,8 @@ impl Engine {
         if let Some(flow) = flow {
             ctx.add_flow(flow);
         }
+        self.peer_flags(id, r.options.capabilities, true);
+        self.set_flags(id);
         if let Some((code, offset)) = bad {
             self.io.counters.drop(Dropped::BadPreferences);
             self.io.send_error(d, code, offset);
@@ -353,6 +363,11 @@ impl Engine {
         ctx.tune(&self.io);
         if ctx.peer_tag.replace(m.responder_tag).is_some_and(|old| old != m.responder_tag) {
             ctx.requests.clear();
+        }
+        self.peer_flags(id, m.options.capabilities, true);
+        // Where I1 met I1 there was no I2 to announce them
+        if self.table.get(id).is_some_and(|c| c.flags.own.is_none()) {
+            self.set_flags(id);
         }
         if let Some((code, offset)) = bad {
             self.io.counters.drop(Dropped::BadPreferences);

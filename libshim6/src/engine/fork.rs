@@ -131,6 +131,9 @@ impl Engine {
         if packets == 0 {
             return;
         }
+        if let Some(flow) = flow {
+            self.note_flow(self.io.now, ulids, flow);
+        }
         let shared = |id: &Id| self.table.get(*id).is_some_and(|c| !c.exclusive);
         let ids: Vec<Id> = match self.own_instance(ulids, fii) {
             Some(id) => vec![id],

@@ -2,6 +2,7 @@
 
 use super::reap::ReapCounters;
 use super::settings::{ContextTimers, LocatorPreference, Settings};
+use super::suppress::Bare;
 use crate::addr::{ContextTag, Fii, FlowId, LocatorPair, UlidPair};
 use crate::event::Switch;
 use crate::identity::Identity;
@@ -128,6 +129,11 @@ pub trait HostPolicy: Send {
     fn owns_default(&self, _ulids: UlidPair) -> bool {
         true
     }
+    /// Would datagrams of the pair (and flow) that come on other locators than the ULIDs, without extension header, reach
+    /// their sockets (LS-S-22)? In doubt not.
+    fn takes_bare(&self, _ulids: UlidPair, _flow: Option<FlowId>) -> bool {
+        false
+    }
     /// Does a socket still hold the context that was forked for it (API-FK-12, API-FK-14)?
     fn fork_in_use(&self, _ulids: UlidPair, _fii: Fii) -> bool {
         true
@@ -222,6 +228,10 @@ pub struct ContextInfo {
     pub switches: Vec<Switch>,
     /// What the application set, as far as it is in force.
     pub settings: Arc<Settings>,
+    /// Which payload goes without extension header.
+    pub bare: Bare,
+    /// Which payload may come without.
+    pub takes_bare: Bare,
     /// When anything was last received.
     pub last_heard: Option<Time>,
     /// What REAP counted (RE-OP-05).

@@ -13,6 +13,7 @@
 //! | `locators`, `verify`, `update` | Ls(local), Ls(peer), HBA and CGA verification, Update Request |
 //! | `settings`, `fork` | what applications set, contexts of one socket |
 //! | `standby`, `back` | tests of alternative pairs, and the return to preferred ones |
+//! | `suppress` | header suppression: flags, and the flows that must stay told apart |
 //! | `dispatch` | which context a packet or an ICMPv6 error belongs to, Error messages |
 //! | `validator`, `limit` | what makes strangers harmless |
 //! | `trigger` | when a ULID pair gets a context, and when it is not tried again |
@@ -34,6 +35,7 @@ pub mod reap;
 mod recover;
 mod settings;
 mod standby;
+mod suppress;
 mod table;
 mod trigger;
 mod update;
@@ -51,6 +53,7 @@ pub use io::{
 };
 pub use reap::ReapCounters;
 pub use settings::{ContextTimers, Feedback, LocatorError, LocatorPreference, PathExplore, Settings, Setup};
+pub use suppress::Bare;
 
 use crate::addr::{Fii, FlowId, LocatorPair, UlidPair};
 use crate::config::Config;
@@ -63,6 +66,7 @@ use reap::Env;
 use std::collections::{BTreeSet, VecDeque};
 use std::net::Ipv6Addr;
 use std::time::Duration;
+use suppress::Flows;
 use table::{Id, Table, Tags};
 use trigger::{Negative, Trigger};
 use validator::Validators;
@@ -82,6 +86,7 @@ pub struct Engine {
     negative: Negative,
     validators: Validators,
     tags: Tags,
+    flows: Flows,
 }
 
 /// What every part of the engine needs: the way out, randomness, the host, the configuration.
@@ -152,6 +157,7 @@ impl Engine {
             table: Table::default(),
             trigger: Trigger::new(config.trigger.clone()),
             negative: Negative::default(),
+            flows: Flows::default(),
             validators: Validators::new(rng.as_mut(), shim6.validator_min_lifetime),
             tags: Tags::new(rng.as_mut(), tag_prefix),
             io: Io {
@@ -186,6 +192,7 @@ impl Engine {
             }
             self.settle(now, id);
         }
+        self.review_all(now);
     }
 
     /// The valid lifetime of a local ULID ran out: its contexts are discarded (S6-1-4).

@@ -62,6 +62,8 @@ impl Engine {
         exchange.reply = Some(Reply { nonce: m.responder_nonce, validator });
         exchange.packet_tag = m.packet_tag;
         ctx.exchange = Some(exchange);
+        self.set_flags(id);
+        let Some(ctx) = self.table.get_mut(id) else { return };
         ctx.send_i2(now, &mut self.io, true);
         self.settle(now, id);
     }

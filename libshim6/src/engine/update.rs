@@ -24,6 +24,8 @@ pub(super) struct News {
     pub(super) preferences: bool,
     /// The Keepalive Timeout.
     pub(super) keepalive: bool,
+    /// The flags for header suppression.
+    pub(super) flags: bool,
 }
 
 /// The one outstanding Update Request of a context (S6-10.3-1).
@@ -41,6 +43,13 @@ pub(super) struct Update {
     complete: bool,
 }
 
+impl Update {
+    /// Does it tell of flags for header suppression?
+    pub(super) fn tells_flags(&self) -> bool {
+        self.news.flags
+    }
+}
+
 impl Context {
     /// Tell the peer, with everything that it has not acknowledged yet (S6-10.3-3).
     pub(super) fn request_update(&mut self, now: Time, io: &mut Io, news: News, complete: bool) {
@@ -49,6 +58,7 @@ impl Context {
             news.list |= old.news.list;
             news.preferences |= old.news.preferences;
             news.keepalive |= old.news.keepalive;
+            news.flags |= old.news.flags;
         }
         // Without a list that it ever got, the peer has nothing to relate preferences to (S6-N-30)
         if news.preferences && !self.local.listed() {
@@ -100,6 +110,7 @@ impl Context {
                 pds: if with_pds { ctx.local.pds() } else { None },
                 keepalive_timeout: news.keepalive.then_some(seconds),
                 precise_timeout: news.keepalive.then_some(milliseconds),
+                capabilities: ctx.flags.own.filter(|_| news.flags),
                 ..Options::default()
             };
             Message::UpdateRequest(UpdateRequest { receiver_tag, request_nonce, options })
@@ -123,7 +134,7 @@ impl Context {
         let news = News {
             list: change.list && self.local.can_list(),
             preferences: change.flags && !change.list && told,
-            keepalive: false,
+            ..News::default()
         };
         self.request_update(now, io, news, false);
         io.event(now, self.ulids, self.fii, EventKind::LocatorsChanged);
@@ -139,6 +150,7 @@ impl Context {
                 list: self.local.can_list(),
                 preferences: self.local.listed(),
                 keepalive: update.news.keepalive,
+                flags: update.news.flags,
             };
             self.request_update(now, io, news, true);
         }
@@ -207,6 +219,8 @@ impl Engine {
                 self.io.event(now, ctx.ulids, ctx.fii, EventKind::LocatorsChanged);
                 self.io.changed.insert(ctx.ulids);
             }
+            self.peer_flags(id, m.options.capabilities, false);
+            self.review_all(now);
         }
         let Some(ctx) = self.table.get_mut(id) else { return };
         let established = ctx.established();

@@ -34,6 +34,10 @@ pub struct HostSpec {
     pub support: Support,
     /// Tell the engine of traffic as the driver does, by wake flags and samples; `false`: of each datagram at once.
     pub lazy: bool,
+    /// All flows have the same ports.
+    pub one_port: bool,
+    /// Its sockets take datagrams on any locator.
+    pub takes_bare: bool,
     /// Another implementation, which knows timeouts in whole seconds only: our own option for milliseconds is neither
     /// sent nor understood.
     pub seconds_only: bool,
@@ -42,7 +46,15 @@ pub struct HostSpec {
 impl HostSpec {
     /// A host with Shim6 and the given addresses.
     pub fn new(config: Config, locators: Vec<LocalLocator>) -> HostSpec {
-        HostSpec { config, locators, support: Support::Shim6, lazy: false, seconds_only: false }
+        HostSpec {
+            config,
+            locators,
+            support: Support::Shim6,
+            lazy: false,
+            one_port: false,
+            takes_bare: true,
+            seconds_only: false,
+        }
     }
 }
 
@@ -63,7 +75,7 @@ pub(super) fn in_seconds(data: Vec<u8>) -> Vec<u8> {
 /// Open sockets by ULID pair.
 type Sockets = Arc<Mutex<BTreeMap<UlidPair, usize>>>;
 
-struct Policy(Sockets);
+struct Policy(Sockets, bool);
 
 fn open(sockets: &Sockets, ulids: UlidPair) -> usize {
     sockets.lock().unwrap_or_else(PoisonError::into_inner).get(&ulids).copied().unwrap_or(0)
@@ -81,6 +93,9 @@ impl HostPolicy for Policy {
     }
     fn in_use(&self, ulids: UlidPair) -> bool {
         open(&self.0, ulids) > 0
+    }
+    fn takes_bare(&self, ulids: UlidPair, _: Option<FlowId>) -> bool {
+        self.1 && open(&self.0, ulids) > 0
     }
 }
 
@@ -111,7 +126,7 @@ impl Host {
     pub(super) fn restart(&mut self, now: Time, seed: u64) {
         self.cells.clear();
         if self.spec.support == Support::Shim6 {
-            let policy = Box::new(Policy(self.sockets.clone()));
+            let policy = Box::new(Policy(self.sockets.clone(), self.spec.takes_bare));
             let mut engine =
                 Engine::new(self.spec.config.clone(), Box::new(SeededRng::new(seed)), policy, None);
             engine.set_local_locators(now, self.locators());
@@ -187,10 +202,16 @@ impl Host {
         self.note(now, ulids, Direction::Received, bytes, flow);
     }
 
+    pub(super) fn flow_id(&self, flow: usize) -> FlowId {
+        let port = 1000 + if self.spec.one_port { 0 } else { flow as u16 };
+        FlowId { protocol: 17, local_port: port, peer_port: port }
+    }
+
     fn note(&mut self, now: Time, ulids: UlidPair, dir: Direction, bytes: u64, flow: usize) {
+        let id = self.flow_id(flow);
         let Some(engine) = &mut self.engine else { return };
-        let port = 1000 + flow as u16;
-        let id = FlowId { protocol: 17, local_port: port, peer_port: port };
+        // As the socket layer does, with the first datagram
+        engine.note_flow(now, ulids, id);
         if !self.spec.lazy {
             return engine.payload(now, ulids, dir, 1, bytes, Some(id));
         }

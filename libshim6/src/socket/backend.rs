@@ -75,6 +75,16 @@ pub trait Backend: Send + Sync {
     ) -> Result<Option<Forward>, LocatorError>;
     /// By which pair a datagram came with this flow information and interface; `None`: between the ULIDs.
     fn arrival(&self, flowinfo: u32, ifindex: u32) -> Option<Arrival>;
+    /// May payload extension headers be suppressed at all?
+    fn suppresses(&self) -> bool {
+        false
+    }
+    /// A flow begins, or a socket is connected: told where headers may be suppressed.
+    fn flow_began(&self, _ulids: UlidPair, _flow: FlowId, _connected: bool, _meets: bool) {}
+    /// The cells that may own a datagram which came on these locators without extension header.
+    fn bare(&self, _locators: LocatorPair) -> Vec<Arc<Cell>> {
+        Vec::new()
+    }
 }
 
 impl Backend for Handle {
@@ -153,6 +163,15 @@ impl Backend for Handle {
     }
     fn arrival(&self, flowinfo: u32, ifindex: u32) -> Option<Arrival> {
         self.arrival(flowinfo, ifindex)
+    }
+    fn suppresses(&self) -> bool {
+        self.suppresses()
+    }
+    fn flow_began(&self, ulids: UlidPair, flow: FlowId, connected: bool, meets: bool) {
+        self.flow_began(ulids, flow, connected, meets);
+    }
+    fn bare(&self, locators: LocatorPair) -> Vec<Arc<Cell>> {
+        self.bare(locators)
     }
 }
 

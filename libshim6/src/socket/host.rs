@@ -6,8 +6,10 @@ use super::{detach, guard, registry, sys};
 use crate::addr::{FlowId, UlidPair};
 use crate::driver::host::{DeliverTo, SocketHost, UlidLoss};
 use libc::c_int;
+use std::collections::HashMap;
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::os::fd::RawFd;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// The sockets of this process.
 #[derive(Clone, Copy, Debug, Default)]
@@ -78,7 +80,7 @@ impl SocketHost for Sockets {
             let Some(fd) = table::descriptors(&socket).next() else { return false };
             sys::readable(fd)
                 && (socket.mode() != Mode::Unconnected
-                    || next_source(fd).is_some_and(|a| *a.ip() == ulids.peer))
+                    || next_source(fd).is_some_and(|a| is_of(&socket, ulids, &a)))
         })
     }
 
@@ -90,6 +92,18 @@ impl SocketHost for Sockets {
         users(ulids).filter_map(|socket| table::descriptors(&socket).next()).collect()
     }
 
+    fn takes_bare(&self, ulids: UlidPair, flow: Option<FlowId>) -> bool {
+        let mut sockets: Vec<Pinned> = users(ulids).collect();
+        if let Some(flow) = flow {
+            let more = registry::of_flow(flow).into_iter().filter(|s| matches(s, ulids, flow));
+            sockets.extend(more);
+        }
+        // Raw sockets get nothing bare, and send nothing bare (LS-S-20).
+        sockets.retain(|s| !s.has(flag::DONT_SHIM | flag::RAW));
+        let ports = Ports::read();
+        !sockets.is_empty() && sockets.iter().all(|s| takes_bare(s, &ports))
+    }
+
     fn local_ulid_lost(&self, ulid: Ipv6Addr) -> UlidLoss {
         // A test sees to it that a crash of the engine leaves the program alone.
         #[cfg(debug_assertions)]
@@ -99,6 +113,57 @@ impl SocketHost for Sockets {
 
     fn local_ulid_back(&self, ulid: Ipv6Addr) {
         detach::ulid_back(ulid);
+    }
+}
+
+/// Does a datagram from there belong to the pair?
+fn is_of(socket: &Socket, ulids: UlidPair, from: &SocketAddrV6) -> bool {
+    let mut inner = socket.inner();
+    *from.ip() == ulids.peer
+        || inner.aliases.get(from).and_then(|p| p.cell.as_ref()).is_some_and(|c| c.ulids() == ulids)
+}
+
+/// The kernel's UDP sockets by local port.
+struct Ports(HashMap<u16, Vec<String>>);
+
+impl Ports {
+    fn read() -> Ports {
+        let mut ports: HashMap<u16, Vec<String>> = HashMap::new();
+        let table = std::fs::read_to_string("/proc/thread-self/net/udp6").unwrap_or_default();
+        for line in table.lines().skip(1) {
+            let mut words = line.split_whitespace();
+            let port = words.nth(1).and_then(|local| local.rsplit_once(':'));
+            let port = port.and_then(|(_, port)| u16::from_str_radix(port, 16).ok());
+            if let (Some(port), Some(inode)) = (port, words.nth(7)) {
+                ports.entry(port).or_default().push(inode.to_owned());
+            }
+        }
+        Ports(ports)
+    }
+
+    /// Is one socket alone on the port, so that nothing can come to another one instead?
+    fn is_alone(&self, port: u16) -> bool {
+        self.0.get(&port).is_some_and(|inodes| inodes.len() == 1)
+    }
+}
+
+/// Would a socket get datagrams from any address to any address of the host? A connected one does not, nor does it after
+/// connect(AF_UNSPEC), where the kernel goes on to compare sources with the old peer.
+fn takes_bare(socket: &Pinned, ports: &Ports) -> bool {
+    socket.mode() == Mode::Unconnected
+        && socket.inner().local.is_unspecified()
+        && local_port(socket).is_some_and(|port| ports.is_alone(port))
+}
+
+/// The local port; asked of the kernel while the thread that sent the first datagram has yet to learn it.
+fn local_port(socket: &Pinned) -> Option<u16> {
+    match socket.local_port.load(Relaxed) as u16 {
+        0 => {
+            let _stable = detach::descriptors_are_stable();
+            let name = table::descriptors(socket).next().and_then(sys::local_name);
+            name.map(|n| n.port()).filter(|port| *port != 0)
+        }
+        port => Some(port),
     }
 }
 

@@ -114,6 +114,8 @@ pub struct Inner {
     pub inherited: Option<(UlidPair, Forward)>,
     /// The peers of an unconnected one.
     pub peers: Peers,
+    /// Where datagrams without extension header come from, each with the cell of its ULIDs; `local` is our locator.
+    pub aliases: Peers,
     /// The cells that [`Socket::cell`] pointed to and that a thread may still look at.
     retired: Vec<Arc<Cell>>,
     /// What a connect that waits for its context has changed ([`super::setup`]).
@@ -129,6 +131,7 @@ impl Inner {
             peer: None,
             inherited: None,
             peers: Peers::new(),
+            aliases: Peers::new(),
             retired: Vec::new(),
             waiting: None,
             gathered: Vec::new(),

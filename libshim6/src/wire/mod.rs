@@ -36,7 +36,7 @@ pub use message::{
     I1, I2, I2bis, Keepalive, Message, R1, R1bis, R2, UpdateAck, UpdateRequest, fixed_len, message_type,
     type_name,
 };
-pub use option::{Options, UlidPairOption, option_len, option_type};
+pub use option::{Options, UlidPairOption, capability, option_len, option_type};
 pub use pretty::describe;
 pub use probe::{MAX_PROBE_BLOCKS, PROBE_BLOCK_LEN, Probe, ProbeBlock, ReapState};
 

@@ -32,10 +32,24 @@ pub mod option_type {
     pub const FII: u16 = 7;
     /// Keepalive Timeout.
     pub const KEEPALIVE_TIMEOUT: u16 = 10;
+    /// Capabilities for header suppression: ours, from the same range (draft-van-beijnum-shim6-suppress-header-00).
+    pub const CAPABILITIES: u16 = 16384;
     /// Flow: ours, from the range that RFC 5533 leaves unassigned.
     pub const FLOW: u16 = 16385;
     /// Keepalive Timeout in milliseconds: ours, from the same range.
     pub const PRECISE_TIMEOUT: u16 = 16386;
+}
+
+/// Flags of the Capabilities option; bit 0 of the draft is the most significant one (LS-S-02 to LS-S-04).
+pub mod capability {
+    /// Bit 0: packets to the sender of the flags never carry the payload extension header.
+    pub const ALWAYS: u8 = 0x80;
+    /// Bit 1: equivalent locators per ULID.
+    pub const EQUIVALENT: u8 = 0x40;
+    /// Bit 2: transport demultiplexing.
+    pub const TRANSPORT: u8 = 0x20;
+    /// All that mean something; the others are sent as 0 and ignored on receipt (LS-S-05).
+    pub const KNOWN: u8 = ALWAYS | EQUIVALENT | TRANSPORT;
 }
 
 /// All options that a control message can carry; absent ones are `None`. Emitted in ascending type order, C = 0.
@@ -57,6 +71,8 @@ pub struct Options {
     pub fii: Option<Fii>,
     /// Type 10, in seconds.
     pub keepalive_timeout: Option<u16>,
+    /// Type 16384, ours: the flags of [`capability`].
+    pub capabilities: Option<u8>,
     /// Type 16385, ours (DESIGN section 5): the sender's flow, ports as the sender sees them.
     pub flow: Option<FlowId>,
     /// Type 16386, ours: the sender's Send Timeout in milliseconds. Who sends it also honours that of its peer; 0 says
@@ -93,11 +109,12 @@ fn listed(message: u8) -> &'static [u16] {
             ULID_PAIR,
             FII,
             KEEPALIVE_TIMEOUT,
+            CAPABILITIES,
             FLOW,
             PRECISE_TIMEOUT,
         ],
         message_type::R2 | message_type::UPDATE_REQUEST => {
-            &[LOCATOR_LIST, PREFERENCES, PDS, SIGNATURE, KEEPALIVE_TIMEOUT, PRECISE_TIMEOUT]
+            &[LOCATOR_LIST, PREFERENCES, PDS, SIGNATURE, KEEPALIVE_TIMEOUT, CAPABILITIES, PRECISE_TIMEOUT]
         }
         _ => &[],
     }
@@ -105,7 +122,11 @@ fn listed(message: u8) -> &'static [u16] {
 
 /// Octets of contents of the options that are ours.
 fn own_length(ty: u16) -> usize {
-    if ty == option_type::FLOW { 8 } else { 4 }
+    match ty {
+        option_type::CAPABILITIES => 1,
+        option_type::FLOW => 8,
+        _ => 4,
+    }
 }
 
 fn needs_validator(message: u8) -> bool {
@@ -170,7 +191,7 @@ impl Options {
                     continue;
                 }
                 // The types are no registered ones: another length is somebody else's option.
-                option_type::FLOW | option_type::PRECISE_TIMEOUT
+                option_type::FLOW | option_type::CAPABILITIES | option_type::PRECISE_TIMEOUT
                     if tlv.contents.len() != own_length(tlv.ty) =>
                 {
                     if tlv.critical {
@@ -215,6 +236,7 @@ impl Options {
                 self.fii = Some(be32(contents, 0)).filter(|&fii| fii != 0);
             }
             option_type::KEEPALIVE_TIMEOUT => self.keepalive_timeout = Some(be16(contents, 2)),
+            option_type::CAPABILITIES => self.capabilities = contents.first().copied(),
             option_type::FLOW => {
                 self.flow = Some(FlowId {
                     protocol: contents[0],
@@ -306,6 +328,9 @@ impl Options {
         if let Some(seconds) = self.keepalive_timeout {
             let [high, low] = seconds.to_be_bytes();
             take(option_type::KEEPALIVE_TIMEOUT, &[0, 0, high, low]);
+        }
+        if let Some(flags) = self.capabilities {
+            take(option_type::CAPABILITIES, &[flags]);
         }
         if let Some(flow) = &self.flow {
             let [own, peer] = [flow.local_port.to_be_bytes(), flow.peer_port.to_be_bytes()];

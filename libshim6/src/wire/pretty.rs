@@ -84,6 +84,9 @@ impl fmt::Display for Options {
         if let Some(seconds) = self.keepalive_timeout {
             write!(f, " keepalive-timeout={seconds}s")?;
         }
+        if let Some(flags) = self.capabilities {
+            write!(f, " capabilities={flags:#04x}")?;
+        }
         if let Some(milliseconds) = self.precise_timeout {
             write!(f, " precise-timeout={milliseconds}ms")?;
         }

@@ -122,6 +122,7 @@ pub fn expected(vector: &Vector) -> Message {
                 ulid_pair,
                 fii: Some(0xdead_0007),
                 keepalive_timeout: Some(15),
+                capabilities: None,
                 flow,
                 precise_timeout: Some(2500),
             },

@@ -10,6 +10,7 @@ mod matrix;
 mod options;
 mod recovery;
 mod rules;
+mod suppress;
 mod traffic;
 mod units;
 
@@ -52,6 +53,7 @@ pub(super) struct Policy {
     pub(super) foreign: bool,
     pub(super) first: bool,
     pub(super) owns_default: bool,
+    pub(super) takes_bare: bool,
     pub(super) asked_flow: Option<FlowId>,
 }
 
@@ -78,6 +80,9 @@ impl HostPolicy for Shared {
     }
     fn owns_default(&self, _: UlidPair) -> bool {
         self.0.lock().unwrap().owns_default
+    }
+    fn takes_bare(&self, _: UlidPair, _: Option<FlowId>) -> bool {
+        self.0.lock().unwrap().takes_bare
     }
 }
 
@@ -106,6 +111,7 @@ impl Host {
             foreign: false,
             first: true,
             owns_default: true,
+            takes_bare: true,
             asked_flow: None,
         }));
         let host = Box::new(Shared(policy.clone()));

@@ -183,7 +183,7 @@ unsafe fn between_ulids(
     };
     if r >= 0 {
         note_sent(socket, cell, r as usize, Some(to));
-    } else if refused(cell) {
+    } else if refused(cell, cell.ulids().as_locators()) {
         return out.octets() as isize;
     }
     r

@@ -108,6 +108,10 @@ unsafe fn run(socket: &Pinned, fd: c_int, msgs: &mut [mmsghdr], flags: c_int) ->
             // SAFETY: as above.
             Ok(unsafe { train(socket, fd, msgs, flags, (&cell, forward, to)) })
         }
+        Way::Lost => {
+            msgs[0].msg_len = first.map_or(0, |out| out.octets()) as c_uint;
+            Ok(1)
+        }
         first_way => {
             // SAFETY: as above.
             unsafe { batch(socket, fd, msgs, flags, first_way) }
@@ -186,12 +190,12 @@ unsafe fn batch(
     for m in &msgs[1..] {
         // SAFETY: the application's arguments.
         match unsafe { describe(&m.msg_hdr, flags) }.map_or(Way::Plain, |out| way(socket, fd, &out)) {
-            Way::Rewritten(..) => break,
+            Way::Rewritten(..) | Way::Lost => break,
             other => ways.push(other),
         }
     }
     let n = ways.len();
-    let sent = if ways.iter().any(|w| matches!(w, Way::Named(..))) {
+    let sent = if ways.iter().any(|w| w.name().is_some()) {
         // SAFETY: as above.
         unsafe { named_batch(fd, &mut msgs[..n], flags, &ways) }
     } else {
@@ -200,8 +204,9 @@ unsafe fn batch(
     };
     if sent <= 0 {
         let lost = match &ways[0] {
-            Way::Healthy(cell, _) => refused(cell),
-            Way::Named(cell, ..) => source_is_gone(cell),
+            Way::Healthy(cell, _) => refused(cell, cell.ulids().as_locators()),
+            Way::Named(cell, ..) => source_is_gone(cell, cell.ulids().as_locators()),
+            Way::Bare(cell, forward, _) => source_is_gone(cell, forward.locators),
             _ => false,
         };
         if lost {
@@ -214,7 +219,9 @@ unsafe fn batch(
     for (way, m) in ways.iter().zip(&msgs[..sent as usize]) {
         match way {
             Way::Healthy(cell, peer) => note_sent(socket, cell, m.msg_len as usize, *peer),
-            Way::Named(cell, to, _) => note_sent(socket, cell, m.msg_len as usize, Some(*to)),
+            Way::Named(cell, to, _) | Way::Bare(cell, _, to) => {
+                note_sent(socket, cell, m.msg_len as usize, Some(*to))
+            }
             _ => {}
         }
     }
@@ -229,12 +236,12 @@ unsafe fn named_batch(fd: c_int, msgs: &mut [mmsghdr], flags: c_int, ways: &[Way
     let mut names: Vec<sockaddr_in6> = Vec::with_capacity(msgs.len());
     let mut controls: Vec<Control> = Vec::with_capacity(msgs.len());
     for (m, way) in copies.iter_mut().zip(ways) {
-        let Way::Named(_, to, from) = way else { continue };
+        let Some((to, from)) = way.name() else { continue };
         // SAFETY: the application's arguments.
         let Some(out) = (unsafe { describe(&m.msg_hdr, flags) }) else { continue };
-        let control = Control::new(out.control, *from, 0);
+        let control = Control::new(out.control, from, 0);
         let iov = out.iov;
-        names.push(sys::to_raw(to));
+        names.push(sys::to_raw(&to));
         controls.push(control);
         // Both vectors have their full capacity, so these addresses stay.
         let (Some(name), Some(control)) = (names.last_mut(), controls.last_mut()) else { continue };

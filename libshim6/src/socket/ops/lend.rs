@@ -58,7 +58,9 @@ pub(super) struct Lent {
 /// What the application is shown instead of what the kernel told.
 #[derive(Default)]
 pub(super) struct Shown {
-    /// The destination in place of `::1`.
+    /// The peer's ULID in place of its locator.
+    pub(super) from: Option<SocketAddrV6>,
+    /// The destination in place of `::1`, or of our locator.
     pub(super) to: Option<Ipv6Addr>,
     /// The datagram came round by `lo`; the interface that it really came by, 0 if that is not known.
     pub(super) detour: Option<u32>,
@@ -118,7 +120,8 @@ pub(super) unsafe fn came(own: &msghdr) -> Came {
     }
 }
 
-/// Give the application its header back, filled as the kernel would have filled it.
+/// Give the application its header back, filled as the kernel would have filled it, but with what `shown` has in place
+/// of the addresses that came.
 ///
 /// # Safety
 /// `own` is as the kernel left it, `app` as the application passed it.
@@ -132,8 +135,15 @@ pub(super) unsafe fn give_back(app: &mut msghdr, own: &msghdr, lent: &Lent, show
                 std::slice::from_raw_parts_mut(own.msg_control.cast::<u8>(), own.msg_controllen as usize)
             }
         };
-        if let Some(to) = shown.to {
-            cmsg::replace_destination(control, Ipv6Addr::LOCALHOST, to);
+        if let Some(to) = shown.to
+            && let Some(came) = cmsg::destination(control)
+        {
+            cmsg::replace_destination(control, came, to);
+        }
+        if let Some(from) = shown.from
+            && own.msg_namelen as usize >= NAME
+        {
+            own.msg_name.cast::<sockaddr_in6>().write_unaligned(sys::to_raw(&from));
         }
         if let Some(ifindex) = shown.detour {
             cmsg::hide_detour(control, ifindex);

@@ -5,7 +5,7 @@ use super::super::state::{Mode, Socket, flag};
 use super::super::table::{self, Pinned};
 use super::super::{Bypass, Outcome, backend, detach, ports, real, registry, setup, sys};
 use super::{engine, unconnected};
-use crate::addr::is_servable;
+use crate::addr::{UlidPair, is_servable};
 use crate::driver::{serves_raw, udp};
 use libc::{c_int, sockaddr, socklen_t};
 use std::net::{Ipv6Addr, SocketAddrV6};
@@ -197,6 +197,7 @@ pub(super) fn connected(socket: &Pinned, fd: c_int, to: SocketAddrV6) {
         super::join(socket)
     };
     socket.set_mode(if served { Mode::Connected } else { Mode::Plain });
+    super::flow_began(socket, UlidPair { local, peer: *to.ip() }, &to);
     super::look_at_ancillary_data(socket, fd);
 }
 

@@ -4,6 +4,7 @@
 //! Functions whose plain call must not be made twice (`connect`, `close`, ...) make it themselves.
 
 mod ancillary;
+mod bare;
 mod batch;
 mod close;
 mod hand;
@@ -35,7 +36,7 @@ use super::guard::{self, errno};
 use super::state::{Mode, flag};
 use super::table::{self, Pinned};
 use super::{registry, sys};
-use crate::addr::{FlowId, UlidPair, is_servable};
+use crate::addr::{FlowId, LocatorPair, UlidPair, is_servable};
 use crate::driver::cell::Cell;
 use crate::engine::Settings;
 use libc::c_int;
@@ -167,6 +168,7 @@ fn join(socket: &Pinned) -> bool {
     let (local, peer, inherited) = {
         let mut inner = socket.inner();
         inner.peers.clear();
+        inner.aliases.clear();
         (inner.local, inner.peer, inner.inherited.take())
     };
     let ulids = peer.map(|peer| UlidPair { local, peer: *peer.ip() });
@@ -243,6 +245,25 @@ pub(super) fn flow_of(socket: &Pinned, peer: Option<SocketAddrV6>) -> Option<Flo
     Some(socket.flow(peer.port()))
 }
 
+/// A flow of the socket begins. Inside `guard::slow` only.
+fn flow_began(socket: &Pinned, ulids: UlidPair, peer: &SocketAddrV6) {
+    if let Some(engine) = engine().filter(|e| e.backend.suppresses())
+        && let Some(flow) = flow_of(socket, Some(*peer))
+    {
+        let connected = socket.mode() == Mode::Connected;
+        engine.backend.flow_began(ulids, flow, connected, meets(socket, ulids, peer));
+    }
+}
+
+/// Are these the locators and ports of another flow of the socket that may go without extension header, so that the peer
+/// would take this one for it?
+fn meets(socket: &Pinned, ulids: UlidPair, peer: &SocketAddrV6) -> bool {
+    let on = |cell: &Arc<Cell>| cell.view().takes(cell.ulids(), ulids.as_locators());
+    let inner = socket.inner();
+    let mut others = inner.peers.iter().filter(|(addr, _)| addr.port() == peer.port());
+    others.any(|(_, p)| p.cell.as_ref().is_some_and(on))
+}
+
 /// The cell of the instance that serves the flow to `peer`, if it is not `cell` itself.
 #[cold]
 fn of_flow(socket: &Pinned, cell: &Cell, peer: Option<SocketAddrV6>) -> Option<Arc<Cell>> {
@@ -264,15 +285,15 @@ fn slow_or_inside<T>(work: impl FnOnce() -> T) -> Option<T> {
     if guard::inside() { Some(work()) } else { guard::slow(work) }
 }
 
-/// Tell the engine that the kernel refused to send between the ULIDs. `true`: the context has other pairs, so the
+/// Tell the engine that the kernel refused to send on `pair`. `true`: the context has other pairs, so the
 /// datagram counts as lost on the way. `errno` is the kernel's answer.
 #[cold]
-fn refused(cell: &Cell) -> bool {
+fn refused(cell: &Cell, pair: LocatorPair) -> bool {
     is_path_error(errno())
         && guard::slow(|| {
             let other = has_other_pairs(cell);
             if let Some(engine) = engine().filter(|_| other) {
-                engine.backend.send_refused(cell, cell.ulids().as_locators());
+                engine.backend.send_refused(cell, pair);
             }
             other
         })

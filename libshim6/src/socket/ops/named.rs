@@ -3,16 +3,17 @@
 use super::super::{cmsg, guard, real, sys};
 use super::refused;
 use super::way::Out;
+use crate::addr::LocatorPair;
 use crate::driver::cell::Cell;
 use libc::{c_int, c_void, iovec, msghdr, sockaddr_in6, socklen_t};
 use std::net::{Ipv6Addr, SocketAddrV6};
 
-/// After a failed send from a source that we named: EINVAL means that the host does not have the address now.
-pub(super) fn source_is_gone(cell: &Cell) -> bool {
+/// After a failed send on `pair`, whose source we named: EINVAL means that the host does not have the address now.
+pub(super) fn source_is_gone(cell: &Cell, pair: LocatorPair) -> bool {
     if guard::errno() == libc::EINVAL {
         guard::set_errno(libc::ENETUNREACH);
     }
-    refused(cell)
+    refused(cell, pair)
 }
 
 /// The kernel's sendmsg with source and destination named, and the interface unless that is 0.
@@ -39,6 +40,7 @@ pub(super) enum Control {
 impl Control {
     pub(super) fn new(app: &[u8], from: Ipv6Addr, interface: u32) -> Control {
         let ours = cmsg::source(from, interface);
+        let named = |c: &cmsg::Cmsg<'_>| cmsg::pktinfo(c).is_some_and(|a| !a.is_unspecified() && a != from);
         if app.is_empty() {
             let mut small = [0; cmsg::PKTINFO_SPACE / 8];
             for (word, octets) in small.iter_mut().zip(ours.chunks_exact(8)) {
@@ -49,6 +51,11 @@ impl Control {
         let padded = app.len().next_multiple_of(8);
         let mut all = app.to_vec();
         all.resize(padded, 0);
+        if cmsg::iter(app).any(|c| named(&c)) {
+            // The source that the application sees is not the one on the wire.
+            let (used, _) = cmsg::copy(app, &mut all, |c| !named(c));
+            all.truncate(used.next_multiple_of(8));
+        }
         all.extend_from_slice(&ours);
         let words = all.chunks_exact(8).map(|o| u64::from_ne_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|i| o[i])));
         Control::Large(words.collect(), all.len())

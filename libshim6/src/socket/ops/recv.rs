@@ -6,10 +6,11 @@ use super::super::peers::Peer;
 use super::super::state::{Mode, flag};
 use super::super::table::Pinned;
 use super::super::{Bypass, Outcome, backend, detach, real, sys};
+use super::bare;
 use super::lend::{Came, Lent, Scratch, Shown, came, give_back, is_refused, lend, move_up};
 use super::names::hides_path_errors;
 use super::{active, engine, is_path_error, learn_port, note_received, own_cell};
-use crate::addr::{UlidPair, is_servable};
+use crate::addr::{LocatorPair, UlidPair, is_servable};
 use crate::driver::cell::Cell;
 use crate::engine::LocatorInfo;
 use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, sockaddr, socklen_t, timespec};
@@ -259,7 +260,8 @@ fn discard(fd: c_int) {
     });
 }
 
-/// Count a datagram and remember by which pair its sender talks to us. What the application is to see of it.
+/// Count a datagram and remember by which pair its sender talks to us. What the application is to see of it: in place of
+/// locators, or of `::1`, to which it was re-injected, the ULIDs.
 fn heard(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flags: c_int) -> Shown {
     let told = socket.has(flag::LOCAL_RECV | flag::PEER_RECV);
     let mut shown = Shown { locators: told.then_some(None), ..Shown::default() };
@@ -275,10 +277,12 @@ fn heard(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flags: c_int) -
             note_received(socket, cell, octets, Some(from));
         }
         shown.to = (came.to == Some(Ipv6Addr::LOCALHOST)).then_some(local);
-        slow(|| locators(socket, &mut shown, came, UlidPair { local, peer: *from.ip() }, cell));
+        let ulids = UlidPair { local, peer: *from.ip() };
+        slow(|| locators(socket, &mut shown, came, ulids, ulids.as_locators(), cell));
         return shown;
     }
     slow(|| {
+        let mut from = from;
         let bound = socket.inner().local;
         let loopback = came.to == Some(Ipv6Addr::LOCALHOST);
         let to = match came.to {
@@ -287,6 +291,12 @@ fn heard(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flags: c_int) -
             None if !bound.is_unspecified() => bound,
             None => return None,
         };
+        let untagged = LocatorPair { local: to, peer: *from.ip() };
+        let owner = if loopback || socket.has(flag::RAW) { None } else { bare::owner(socket, &from, to) };
+        let to = owner.as_ref().map_or(to, |ulids| ulids.local);
+        if let Some(ulids) = &owner {
+            from.set_ip(ulids.peer);
+        }
         let known = socket.inner().peers.get(&from).filter(|p| p.local == to && p.heard).cloned();
         let peer = match known {
             Some(peer) => peer,
@@ -295,22 +305,32 @@ fn heard(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flags: c_int) -
                 let cell = backend::ensure().filter(|_| is_servable(&to)).and_then(|e| e.backend.cell(pair));
                 let peer = Peer { local: to, cell, heard: true, setup_until: None };
                 socket.inner().peers.set(&from, peer.clone());
+                super::flow_began(socket, pair, &from);
                 peer
             }
         };
         if count && let Some(cell) = &peer.cell {
             note_received(socket, cell, octets, Some(from));
         }
-        shown.to = loopback.then_some(to);
-        locators(socket, &mut shown, came, UlidPair { local: to, peer: *from.ip() }, peer.cell.as_deref());
+        shown.from = owner.is_some().then_some(from);
+        shown.to = (loopback || owner.is_some()).then_some(to);
+        let ulids = UlidPair { local: to, peer: *from.ip() };
+        locators(socket, &mut shown, came, ulids, untagged, peer.cell.as_deref());
         Some(())
     });
     shown
 }
 
-/// By which locators and interface the datagram really came (API-CM-04, API-CM-05, API-EX-06). Inside `guard::slow`
-/// only.
-fn locators(socket: &Pinned, shown: &mut Shown, came: &Came, ulids: UlidPair, cell: Option<&Cell>) {
+/// By which locators and interface the datagram really came (API-CM-04, API-CM-05, API-EX-06); `untagged` if it had no
+/// extension header. Inside `guard::slow` only.
+fn locators(
+    socket: &Pinned,
+    shown: &mut Shown,
+    came: &Came,
+    ulids: UlidPair,
+    untagged: LocatorPair,
+    cell: Option<&Cell>,
+) {
     if !socket.has(flag::OUR_FLOWINFO | flag::APP_FLOWINFO) {
         return;
     }
@@ -322,7 +342,7 @@ fn locators(socket: &Pinned, shown: &mut Shown, came: &Came, ulids: UlidPair, ce
         shown.detour = Some(ifindex.unwrap_or(0));
     }
     let served = !socket.has(flag::DONT_SHIM) && cell.is_some_and(Cell::is_associated);
-    let plain = served.then(|| ulids.as_locators());
+    let plain = served.then_some(untagged);
     shown.locators = shown.locators.map(|_| arrival.map(|a| a.locators).or(plain));
 }
 

@@ -30,6 +30,7 @@ pub(super) unsafe fn transmit(
     }
     match way(socket, fd, out) {
         Way::Plain => Err(Bypass),
+        Way::Lost => Ok(out.octets() as isize),
         Way::Healthy(cell, peer) => {
             let r = plain();
             if r >= 0 {
@@ -37,7 +38,7 @@ pub(super) unsafe fn transmit(
                 if peer.is_some() && socket.local_port.load(Relaxed) == 0 {
                     guard::slow(|| learn_port(socket, fd));
                 }
-            } else if refused(&cell) {
+            } else if refused(&cell, cell.ulids().as_locators()) {
                 return Ok(out.octets() as isize);
             }
             Ok(r)
@@ -47,7 +48,17 @@ pub(super) unsafe fn transmit(
             let r = unsafe { named(fd, out, &to, source, 0) };
             if r >= 0 {
                 note_sent(socket, &cell, r as usize, Some(to));
-            } else if source_is_gone(&cell) {
+            } else if source_is_gone(&cell, cell.ulids().as_locators()) {
+                return Ok(out.octets() as isize);
+            }
+            Ok(r)
+        }
+        Way::Bare(cell, forward, to) => {
+            // SAFETY: as above.
+            let r = unsafe { named(fd, out, &to, forward.locators.local, 0) };
+            if r >= 0 {
+                note_sent(socket, &cell, r as usize, Some(to));
+            } else if source_is_gone(&cell, forward.locators) {
                 return Ok(out.octets() as isize);
             }
             Ok(r)

@@ -7,6 +7,7 @@ use super::super::{backend, cmsg, guard, sys};
 use super::{cell_of, own_cell};
 use crate::addr::{UlidPair, is_servable};
 use crate::driver::cell::{Cell, Forward};
+use crate::engine::Bare;
 use libc::{c_int, iovec};
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::Arc;
@@ -43,6 +44,41 @@ pub(super) enum Way<'a> {
     Named(CellRef<'a>, SocketAddrV6, Ipv6Addr),
     /// By other locators.
     Rewritten(CellRef<'a>, Forward, SocketAddrV6),
+    /// Nowhere: it counts as lost on the way.
+    Lost,
+    /// By other locators, but by the kernel's socket and without extension header: the destination on the wire.
+    Bare(CellRef<'a>, Forward, SocketAddrV6),
+}
+
+impl Way<'_> {
+    /// Destination and source that the kernel's socket is told, where they are not its own.
+    pub(super) fn name(&self) -> Option<(SocketAddrV6, Ipv6Addr)> {
+        match self {
+            Way::Named(_, to, from) => Some((*to, *from)),
+            Way::Bare(_, forward, to) => Some((*to, forward.locators.local)),
+            _ => None,
+        }
+    }
+}
+
+/// By other locators: behind the extension header, unless the peer can do without. `known`: the peer knows the flow.
+fn rehomed<'a>(
+    socket: &Pinned,
+    cell: CellRef<'a>,
+    forward: Forward,
+    to: SocketAddrV6,
+    known: bool,
+) -> Way<'a> {
+    let bare = match forward.bare {
+        Bare::No => false,
+        Bare::KnownFlows => known,
+        Bare::All => true,
+    };
+    // What was gathered for the engine's socket goes by it; protocols without ports are never bare (LS-S-20).
+    if bare && !socket.has(flag::GATHERED | flag::RAW) {
+        return Way::Bare(cell, forward, SocketAddrV6::new(forward.locators.peer, to.port(), 0, 0));
+    }
+    Way::Rewritten(cell, forward, to)
 }
 
 pub(super) enum CellRef<'a> {
@@ -108,7 +144,8 @@ pub(super) fn to_own_peer<'a>(socket: &'a Pinned, cell: &'a Cell) -> Option<Way<
     };
     let forward = cell.forward().filter(|_| !socket.has(flag::DONT_SHIM));
     Some(match forward {
-        Some(forward) => Way::Rewritten(cell, forward, peer),
+        _ if cell.is_held() => Way::Lost,
+        Some(forward) => rehomed(socket, cell, forward, peer, false),
         None if socket.mode() == Mode::Detached => Way::Named(cell, peer, local),
         None => Way::Healthy(cell, None),
     })
@@ -138,9 +175,12 @@ pub(super) fn to_named_peer<'a>(socket: &'a Pinned, fd: c_int, out: &Out<'_>) ->
     }
     let asked = source(out.control);
     let (cell, local, heard) = resolve(socket, fd, &to, asked)?;
+    if cell.is_held() {
+        return Some(Way::Lost);
+    }
     let cell = serving(socket, cell, &to);
     if let Some(forward) = cell.forward() {
-        return Some(Way::Rewritten(CellRef::Peer(cell), forward, to));
+        return Some(rehomed(socket, CellRef::Peer(cell), forward, to, heard));
     }
     // The peer talks to this address of ours: answer from it, though the kernel might choose another one.
     let name_it =
@@ -199,5 +239,6 @@ pub(in super::super) fn resolve(
         if is_servable(&local) { engine.backend.cell(UlidPair { local, peer: *to.ip() }) } else { None };
     let entry = Peer { local, cell: cell.clone(), heard: false, setup_until: None };
     socket.inner().peers.set(to, entry);
+    super::flow_began(socket, UlidPair { local, peer: *to.ip() }, to);
     Some((cell?, local, false))
 }

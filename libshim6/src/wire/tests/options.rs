@@ -262,6 +262,25 @@ fn precise_timeout_of_another_length_is_not_ours() {
 
 // The number is unassigned; of another length it is not our option.
 #[test]
+fn capabilities_are_one_octet_of_flags() {
+    // LS-S-01, LS-S-09: C = 0, and another length is somebody else's option
+    use crate::wire::capability::{ALWAYS, EQUIVALENT, TRANSPORT};
+    let options = |flags| Options { capabilities: flags, ..Options::default() };
+    let r2 = |options| {
+        let tag = ContextTag::new(1);
+        Message::R2(R2 { responder_tag: tag, initiator_nonce: 2, options })
+    };
+    let data = r2(options(Some(ALWAYS | TRANSPORT))).emit().unwrap();
+    assert_eq!(data[16..], [0x80, 0x00, 0, 1, 0xa0, 0, 0, 0]);
+    assert_eq!(ALWAYS | EQUIVALENT | TRANSPORT, 0xe0);
+    assert_eq!(parse(&data), Ok(Packet::Control(r2(options(Some(0xa0))))));
+    let flags = |contents: &[u8], c| update_with(&tlv(16384, c, contents)).map(|o| o.capabilities);
+    assert_eq!(flags(&[0xff], false), Ok(Some(0xff)));
+    assert_eq!((flags(&[], false), flags(&[1, 2], false)), (Ok(None), Ok(None)));
+    assert!(flags(&[1, 2], true).is_err());
+}
+
+#[test]
 fn flow_of_another_length_is_not_ours() {
     let flow = [17, 9, 9, 9, 0x12, 0x34, 0x56, 0x78];
     let ours = i1_with(&tlv(16385, false, &flow)).unwrap().flow.unwrap();

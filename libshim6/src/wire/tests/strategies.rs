@@ -111,9 +111,12 @@ pub fn message() -> impl Strategy<Value = Message> {
                 Message::I2(I2 { initiator_tag, initiator_nonce, responder_nonce, options })
             }
         ),
-        (tag(), any::<u32>(), list_options()).prop_map(|(responder_tag, initiator_nonce, options)| {
-            Message::R2(R2 { responder_tag, initiator_nonce, options })
-        }),
+        (tag(), any::<u32>(), list_options(), of(any::<u8>())).prop_map(
+            |(responder_tag, initiator_nonce, list, flags)| {
+                let options = Options { capabilities: flags, ..list };
+                Message::R2(R2 { responder_tag, initiator_nonce, options })
+            }
+        ),
         (tag(), any::<u32>(), validator()).prop_map(|(packet_tag, responder_nonce, options)| {
             Message::R1bis(R1bis { packet_tag, responder_nonce, options })
         }),
