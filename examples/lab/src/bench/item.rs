@@ -103,9 +103,10 @@ pub fn to_json(items: &[Item]) -> serde_json::Value {
 }
 
 /// The sections in their order, each with its table.
-pub fn tables(items: &[Item]) -> String {
+pub fn tables<'a>(items: impl Iterator<Item = &'a Item>) -> String {
+    let items: Vec<&Item> = items.collect();
     let mut sections: Vec<&str> = Vec::new();
-    for item in items {
+    for item in &items {
         if !sections.contains(&item.section.as_str()) {
             sections.push(&item.section);
         }
@@ -113,7 +114,7 @@ pub fn tables(items: &[Item]) -> String {
     sections
         .iter()
         .map(|section| {
-            let rows: Vec<&Item> = items.iter().filter(|item| item.section == *section).collect();
+            let rows: Vec<&Item> = items.iter().copied().filter(|item| item.section == *section).collect();
             format!("### {section}\n\n{}\n", table(&rows))
         })
         .collect::<Vec<_>>()
@@ -121,7 +122,7 @@ pub fn tables(items: &[Item]) -> String {
 }
 
 /// One table.
-pub fn table(items: &[&Item]) -> String {
+fn table(items: &[&Item]) -> String {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
     table.set_header(["", "unit", "native", "shim", "result (lowest-highest)", "goal", "met"]);

@@ -62,7 +62,8 @@ fn measure(options: &Options) -> Result<ExitCode> {
         quick: options.quick,
     };
     let results = speed::run(&plan, directory, |line| eprintln!("bench: {line}"));
-    let mut text = format!("{}\n{}\n", item::tables(&results.items), bench::circumstances_line(&machine));
+    let mut text =
+        format!("{}\n{}\n", item::tables(results.items.iter()), bench::circumstances_line(&machine));
     for note in &results.notes {
         let _ = write!(text, "\n{note}");
     }
@@ -80,8 +81,8 @@ fn measure(options: &Options) -> Result<ExitCode> {
         plot::draw(&options.output.join("bench.svg"), &results.panels)?;
     }
     if let Some(readme) = &options.readme {
-        let with_goal: Vec<_> = results.items.iter().filter(|item| item.goal != item::Goal::None).collect();
-        bench::fill(readme, "bench", &item::table(&with_goal))?;
+        let with_goal = results.items.iter().filter(|item| item.goal != item::Goal::None);
+        bench::fill(readme, "bench", &item::tables(with_goal))?;
     }
     for line in &results.complaints {
         println!("not as it should be: {line}");
