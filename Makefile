@@ -48,20 +48,11 @@ install:
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' libshim6/clib/shim6.pc.in \
 	  > "$(DESTDIR)$(LIBDIR)/pkgconfig/shim6.pc"
 	chmod 644 "$(DESTDIR)$(LIBDIR)/pkgconfig/shim6.pc"
-	@for page in docs/man/*.[1-8]; do \
-	  test -e "$$page" || continue; \
-	  directory="$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}"; \
-	  install -d "$$directory"; \
-	  install -m 644 "$$page" "$$directory"; \
-	done
 	@test -n "$(DESTDIR)" || ldconfig 2>/dev/null || true
 
 uninstall:
 	rm -f "$(DESTDIR)$(PREFIX)/bin/shim6" "$(DESTDIR)$(PREFIX)/include/shim6.h" "$(DESTDIR)$(LIBDIR)/pkgconfig/shim6.pc"
 	rm -f "$(DESTDIR)$(LIBDIR)"/libshim6{.a,.so,.so.0,.so.$(VERSION),_preload.so}
-	@for page in docs/man/*.[1-8]; do \
-	  rm -f "$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}"; \
-	done
 
 demo: setup build
 	$(CARGO) run --locked --release --quiet -p shim6-lab --bin shim6-demo -- $(DEMO_ARGS)

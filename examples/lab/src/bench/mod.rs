@@ -16,10 +16,37 @@ pub mod plot;
 pub mod speed;
 pub mod tunnel;
 
-use crate::{Error, Result};
+use crate::{Error, Result, privilege};
 use serde_json::json;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// What both commands do with files.
+#[derive(clap::Args, Debug)]
+pub struct Files {
+    /// Where the reports as JSON, Markdown and SVG go
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/bench"))]
+    pub output: PathBuf,
+    /// Fill the command's block (<!-- bench -->, <!-- bench-failover -->) of this file with what has a goal
+    #[arg(long)]
+    pub readme: Option<PathBuf>,
+    /// Keep traces and logs in this directory
+    #[arg(long)]
+    pub keep: Option<PathBuf>,
+}
+
+/// The `main` of a command: `measure` with the privileges for namespaces and a directory of its own. Exit code 2 if it
+/// could not do its work.
+pub fn run(name: &str, measure: impl FnOnce(&Path) -> Result<ExitCode>) -> ExitCode {
+    let measured = privilege::ensure().and_then(|()| {
+        let scratch = tempfile::Builder::new().prefix("shim6-bench-").tempdir()?;
+        measure(scratch.path())
+    });
+    measured.unwrap_or_else(|error| {
+        eprintln!("{name}: {error}");
+        ExitCode::from(2)
+    })
+}
 
 /// Lowest, median and highest of some measurements.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -2,8 +2,8 @@
 
 use clap::Parser;
 use shim6_lab::bench::{self, failover};
-use shim6_lab::{Result, privilege, programs};
-use std::path::{Path, PathBuf};
+use shim6_lab::{Result, programs};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Two hosts with two paths, a flow of 1000 messages per second in both directions, and the path that it uses fails:
@@ -23,31 +23,17 @@ struct Options {
     /// Only configurations whose name contains this
     #[arg(long)]
     only: Option<String>,
-    /// Where failover.json, failover.md and failover.svg go
-    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/bench"))]
-    output: PathBuf,
-    /// Fill the block <!-- bench-failover --> of this file with the table
-    #[arg(long)]
-    readme: Option<PathBuf>,
-    /// Keep traces and logs in this directory
-    #[arg(long)]
-    keep: Option<PathBuf>,
+    #[command(flatten)]
+    files: bench::Files,
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    match privilege::ensure().and_then(|()| measure(&options)) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("bench-failover: {error}");
-            ExitCode::from(2)
-        }
-    }
+    bench::run("bench-failover", |scratch| measure(&options, scratch))
 }
 
-fn measure(options: &Options) -> Result<ExitCode> {
-    let scratch = tempfile::Builder::new().prefix("shim6-bench-").tempdir()?;
-    let directory: &Path = options.keep.as_deref().unwrap_or(scratch.path());
+fn measure(options: &Options, scratch: &Path) -> Result<ExitCode> {
+    let directory = options.files.keep.as_deref().unwrap_or(scratch);
     programs::compiled("flow")?;
     let mptcp = failover::mptcp_here();
     let mut wanted = failover::configurations(&programs::tool()?)?;
@@ -58,15 +44,15 @@ fn measure(options: &Options) -> Result<ExitCode> {
     });
     let repeats = if options.quick { 1 } else { options.repeats.max(1) };
     let rows = failover::run(wanted, repeats, directory, |line| eprintln!("bench-failover: {line}"));
-    let text = failover::report(&rows, repeats, &mptcp, &options.output)?;
+    let text = failover::report(&rows, repeats, &mptcp, &options.files.output)?;
     println!("\n{text}");
-    if let Some(readme) = &options.readme {
+    if let Some(readme) = &options.files.readme {
         bench::fill(readme, "bench-failover", &failover::table(&rows))?;
     }
     let complaints = failover::complaints(&rows);
     for line in &complaints {
         println!("not as it should be: {line}");
     }
-    println!("bench-failover: JSON, Markdown and plot are in {}", options.output.display());
+    println!("bench-failover: JSON, Markdown and plot are in {}", options.files.output.display());
     Ok(if complaints.is_empty() && !rows.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

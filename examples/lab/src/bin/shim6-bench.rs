@@ -2,9 +2,9 @@
 
 use clap::Parser;
 use shim6_lab::bench::{self, item, plot, speed};
-use shim6_lab::{Result, privilege, programs};
+use shim6_lab::{Result, programs};
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Two hosts with two paths, C programs alone and under the shim, in turns: packets per second, one-way times, cost of a
@@ -27,31 +27,17 @@ struct Options {
     /// Only this part: path (or healthy or switched of it), suppressed, calls, start, scaling, tunnel
     #[arg(long)]
     only: Option<String>,
-    /// Where bench.json, bench.md and bench.svg go
-    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/bench"))]
-    output: PathBuf,
-    /// Fill the block <!-- bench --> of this file with what has a goal
-    #[arg(long)]
-    readme: Option<PathBuf>,
-    /// Keep logs in this directory
-    #[arg(long)]
-    keep: Option<PathBuf>,
+    #[command(flatten)]
+    files: bench::Files,
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    match privilege::ensure().and_then(|()| measure(&options)) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("bench: {error}");
-            ExitCode::from(2)
-        }
-    }
+    bench::run("bench", |scratch| measure(&options, scratch))
 }
 
-fn measure(options: &Options) -> Result<ExitCode> {
-    let scratch = tempfile::Builder::new().prefix("shim6-bench-").tempdir()?;
-    let directory: &Path = options.keep.as_deref().unwrap_or(scratch.path());
+fn measure(options: &Options, scratch: &Path) -> Result<ExitCode> {
+    let directory = options.files.keep.as_deref().unwrap_or(scratch);
     programs::compiled("load")?;
     let machine = bench::circumstances();
     let plan = speed::Plan {
@@ -74,20 +60,20 @@ fn measure(options: &Options) -> Result<ExitCode> {
         "notes": results.notes,
         "broken": results.complaints,
     });
-    bench::write(&options.output, "bench.json", &format!("{json:#}\n"))?;
+    bench::write(&options.files.output, "bench.json", &format!("{json:#}\n"))?;
     let plots = if results.panels.is_empty() { "" } else { "\n![Growth](bench.svg)\n" };
-    bench::write(&options.output, "bench.md", &format!("# Speed\n\n{text}\n{plots}"))?;
+    bench::write(&options.files.output, "bench.md", &format!("# Speed\n\n{text}\n{plots}"))?;
     if !results.panels.is_empty() {
-        plot::draw(&options.output.join("bench.svg"), &results.panels)?;
+        plot::draw(&options.files.output.join("bench.svg"), &results.panels)?;
     }
-    if let Some(readme) = &options.readme {
+    if let Some(readme) = &options.files.readme {
         let with_goal = results.items.iter().filter(|item| item.goal != item::Goal::None);
         bench::fill(readme, "bench", &item::tables(with_goal))?;
     }
     for line in &results.complaints {
         println!("not as it should be: {line}");
     }
-    println!("bench: JSON, Markdown and plots are in {}", options.output.display());
+    println!("bench: JSON, Markdown and plots are in {}", options.files.output.display());
     let broken = !results.complaints.is_empty() || results.items.is_empty();
     Ok(if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
