@@ -268,7 +268,7 @@ fn an_r1_needs_nonce_pair_and_validator() {
 
 #[test]
 fn any_validator_is_copied() {
-    // S6-5.6-2, S6-5.15.1-3, S6-7.10.1-2
+    // S6-5.6-2, S6-5.15.1-2, S6-5.15.1-3, S6-7.10.1-2
     for len in [0, 1, 7, 20, 64, 700] {
         let mut w = World::pair(20, 10);
         w.establish(0, 1);

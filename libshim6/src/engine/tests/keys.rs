@@ -149,12 +149,13 @@ fn sessions_move_to_signed_locators() {
 
 #[test]
 fn members_of_a_set_need_no_signature() {
-    // LS-H-30, HC-USE-12, HC-USE-14, HC-SIG-02, HC-SIG-08, S6-5.15.5-4, HC-USE-16
+    // LS-I2-10, HC-CX-01, LS-H-30, HC-USE-12, HC-USE-14, HC-SIG-02, HC-SIG-08, S6-5.15.5-4, HC-USE-16
     let (a, b) = (set_host(0xa, 2, 2), set_host(0xb, 3, 0));
     let w = connect(a.clone(), b.clone());
     let (list, signed) = signed(&w.last(3).message(), &a[0]);
     let methods: Vec<u8> = list.locators.iter().map(|l| l.0).collect();
     assert_eq!(methods, [1, 1, 2, 2]);
+    assert_eq!(w.last(3).data[list.methods_offset..][..4], [1, 1, 2, 2], "1 is HBA and 2 is CGA on the wire");
     assert_eq!(signed, addrs(&a[2..]));
     assert_eq!(list.locators.iter().map(|l| l.1).collect::<Vec<_>>(), addrs(&a));
     // All of one set: nothing to sign

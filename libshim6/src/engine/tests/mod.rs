@@ -3,11 +3,14 @@
 mod attacks;
 mod crossing;
 mod establish;
+mod feedback;
 mod instances;
 mod keys;
 mod locators;
 mod matrix;
+mod mutants;
 mod options;
+mod proofs;
 mod recovery;
 mod rules;
 mod suppress;

@@ -290,7 +290,7 @@ fn late_news_of_traffic_counts_from_its_true_time() {
 #[test]
 fn icmp_errors_are_hints_about_the_current_pair() {
     // RE-FI-02
-    // LS-RP-07, LS-RP-13
+    // LS-RP-07, LS-RP-13, LS-CX-04
     // RE-FI-03, RE-FI-04, RE-FI-05, RE-FI-06, S6-8-8, S6-8-12, S6-N-45, S6-N-49
     let mut w = World::connected(2, 84);
     w.run(secs(60));
