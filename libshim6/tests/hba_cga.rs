@@ -71,7 +71,7 @@ fn sets_and_addresses() {
         }
         seen[usize::from(sec)][usize::from(hba)] += 1;
     }
-    // A set with Sec 2 would take a day of searching
+    // Of Sec 2 there is a CGA only
     assert!(seen.as_flattened().iter().filter(|n| **n > 0).count() >= 5, "{seen:?}");
 }
 

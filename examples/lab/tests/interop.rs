@@ -53,6 +53,7 @@ fn a_peer_loses_its_context() {
 // RE-PR-10, RE-PR-24, HC-USE-04, HC-USE-09, HC-USE-10
 #[test]
 fn attacks_change_nothing() {
+    // LS-D-35, LS-D-37, LS-D-38
     in_lab!();
     under_the_shim("attacks");
 }
@@ -61,6 +62,7 @@ fn attacks_change_nothing() {
 // S6-5.15.3-8, S6-N-42, S6-3-3, S6-3-4, RE-FI-12
 #[test]
 fn unusual_but_legal_peers() {
+    // S6-4.6-2: Fragment headers in front of the shim header and behind it
     in_lab!();
     under_the_shim("variants");
 }

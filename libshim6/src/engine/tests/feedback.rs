@@ -101,6 +101,7 @@ fn each_context_has_its_own_send_timeout() {
 
 #[test]
 fn a_fork_has_its_own_pair_and_tag() {
+    // LS-D-23
     // S6-11.1-7
     let mut w = World::connected(2, 423);
     let ulids = w.ulids(0, 1);

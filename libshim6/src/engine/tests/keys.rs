@@ -218,6 +218,7 @@ fn a_forged_signature_makes_the_message_ignored() {
 
 #[test]
 fn a_new_prefix_is_announced_by_a_signed_update() {
+    // LS-D-29, LS-D-31
     // HC-USE-13, HC-USE-03, HC-SIG-07, LS-H-31, LS-H-32, S6-10.1-3, S6-5.10-4, HC-SIG-09
     for host in [cga_host(0xa, 1, 0), set_host(0xa, 2, 0)] {
         let mut w = connect(host.clone(), cga_host(0xb, 0, 1));
@@ -327,6 +328,7 @@ fn an_update_that_is_too_long_is_cut() {
 
 #[test]
 fn the_same_list_is_signed_once() {
+    // LS-D-33
     // S6-N-3: new for each context, though other contexts had it
     let host = cga_host(0xc, 2, 0);
     let mut w = World::new(&exact(), 31, vec![host.clone(), cga_host(0xb, 0, 1), hba(0xd, &[1], 3)]);

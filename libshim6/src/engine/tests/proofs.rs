@@ -12,6 +12,7 @@ fn list(m: &Message) -> wire::LocatorList {
 
 #[test]
 fn a_host_without_proofs_of_its_own_verifies_those_of_its_peer() {
+    // LS-D-22
     // HC-HBA-18
     let mut w = World::new(&exact(), 71, vec![vec![plain("2001:db8:a:1::1", 1)], hba(0xb, &[1, 2], 7)]);
     w.establish(0, 1);
@@ -108,6 +109,7 @@ fn sec_makes_no_difference_to_the_context() {
 
 #[test]
 fn whole_sets_go_into_i2_and_r2() {
+    // LS-D-12
     // HC-CX-06
     let mut w = World::new(&exact(), 74, vec![hba(0xa, &[1, 2, 3, 4, 5], 1), hba(0xb, &[1, 2, 3, 4], 2)]);
     w.establish(0, 1);
