@@ -8,7 +8,8 @@ fn info(addr: &str, probed: bool) -> LocatorInfo {
     LocatorInfo { verified: true, probed, accepted: true, ifindex: 3, ..LocatorInfo::new(a(addr)) }
 }
 
-/// Two locators each, the ULIDs in use; of the peer's others `::b2` is probed, `::b3` not, `::b4` unreachable.
+/// Two locators each, the ULIDs in use; of the peer's others `::b2` is probed, `::b3` not, `::b4` unreachable, `::b6`
+/// not verified.
 fn cell() -> Cell {
     let ulids = UlidPair { local: a("2001:db8::a1"), peer: a("2001:db8::b1") };
     let cell = Cell::new(ulids);
@@ -16,6 +17,7 @@ fn cell() -> Cell {
     let local = vec![info("2001:db8::a1", true), info("2001:db8::a2", true)];
     let mut peer = vec![info("2001:db8::b1", false), info("2001:db8::b2", true), info("2001:db8::b3", false)];
     peer.push(LocatorInfo { unreachable: true, ..info("2001:db8::b4", true) });
+    peer.push(LocatorInfo { verified: false, ..info("2001:db8::b6", true) });
     cell.set_view(ContextView {
         associated: true,
         setup: Setup::Up,
@@ -43,6 +45,8 @@ fn locators_are_checked() {
         ("b3", Ok(()), Err(LocatorError::Unverified)),
         ("b4", Err(LocatorError::Unreachable), Err(LocatorError::Unreachable)),
         ("b5", Err(LocatorError::Invalid), Err(LocatorError::Invalid)),
+        // API-PPF-09
+        ("b6", Err(LocatorError::Invalid), Err(LocatorError::Invalid)),
     ];
     for (addr, listed, usable) in peers {
         let addr = a(&format!("2001:db8::{addr}"));
