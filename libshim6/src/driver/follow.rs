@@ -162,6 +162,7 @@ impl Runner {
                 untouched
             });
             if taken {
+                tracing::info!(ulids = %key.ulids, fii = key.fii, "settings whose locators are gone are dropped");
                 t.applied.settings = Some((kept, tag));
             }
         }
@@ -244,7 +245,7 @@ pub fn fork_in_use(shared: &Shared, key: CellKey) -> bool {
 fn warn_of_timeout(key: CellKey, settings: &Settings) {
     let timeout = settings.app_timeout.or(settings.path_explore.send_timeout);
     if let Some(t) = timeout.filter(|t| !(10..=100).contains(&t.as_secs())) {
-        tracing::warn!(ulids = %key.ulids, fii = key.fii, "an application set a Send Timeout of {} s", t.as_secs());
+        tracing::warn!(ulids = %key.ulids, fii = key.fii, "an application set a Send Timeout of {t:?}");
     }
 }
 
