@@ -82,6 +82,30 @@ fn a_datagram_may_go_its_own_way() {
     assert_eq!(bare.forward_on(None, None, |_| 1400), Err(LocatorError::Invalid), "no context");
 }
 
+// API-LTX-06, API-LTX-08
+#[test]
+fn a_pin_holds_at_once_and_so_does_its_end() {
+    let cell = cell();
+    let on = |local: &str| cell.forward_on(Some(a(local)), None, |_| 1400).unwrap();
+    let (first, second) =
+        (on("2001:db8::a2"), cell.forward_on(None, Some(a("2001:db8::b2")), |_| 1400).unwrap());
+    assert!(first.is_some() && second.is_some() && first != second);
+    cell.pin(first, Some(None));
+    assert_eq!((cell.forward(), cell.is_rewritten()), (first, true));
+    cell.pin(second, None);
+    assert_eq!(cell.forward(), second);
+    cell.unpin();
+    assert_eq!((cell.forward(), cell.is_rewritten()), (None, false), "as before the first");
+    cell.unpin();
+    assert_eq!(cell.forward(), None);
+    // What went before belongs to a context that is no more
+    cell.set_forward(first);
+    cell.pin(second, Some(first));
+    cell.set_view(ContextView { peer_tag: Some(ContextTag::new(6)), ..(*cell.view()).clone() });
+    cell.unpin();
+    assert_eq!(cell.forward(), second);
+}
+
 // API-DEF-11, API-GEN-20
 #[test]
 fn a_setup_is_waited_for_until_it_ends_or_time_is_up() {
