@@ -183,6 +183,8 @@ pub struct Cell {
     answered: AtomicU32,
     changed: (Mutex<()>, Condvar),
     mtus: Mutex<Vec<(LocatorPair, u32)>>,
+    /// Where payload went before the first pin.
+    unpinned: Mutex<Option<Option<Forward>>>,
 }
 
 impl Cell {
@@ -217,6 +219,7 @@ impl Cell {
             answered: AtomicU32::new(0),
             changed: Default::default(),
             mtus: Mutex::default(),
+            unpinned: Mutex::default(),
         }
     }
 
@@ -523,6 +526,24 @@ impl Cell {
         self.look_closer();
         self.first_by_pair.store(0, SeqCst);
         self.meter.set(attention::TIME_SENT, true);
+    }
+
+    /// Application thread: a pin directs payload there from the next datagram on (API-LTX-08), before the engine hears of it.
+    /// `first`: there was none until now, and payload went there.
+    pub fn pin(&self, forward: Option<Forward>, first: Option<Option<Forward>>) {
+        let mut before = self.unpinned.lock();
+        *before = first.or(*before);
+        self.set_forward(forward);
+    }
+
+    /// Application thread: the last pin is gone, so payload goes as before the first (API-LTX-06). If that context or pair
+    /// is no more, the engine says otherwise in a moment.
+    pub fn unpin(&self) {
+        let before = self.unpinned.lock().take();
+        let valid = |f: &Forward| self.view().peer_tag == Some(f.peer_tag);
+        if let Some(before) = before.filter(|f| f.as_ref().is_none_or(valid)) {
+            self.set_forward(before);
+        }
     }
 
     fn look_closer(&self) {
