@@ -9,36 +9,21 @@ use common::{Bench, ms};
 use shim6_lab::in_lab;
 use shim6_lab::programs::{PORT, Running, wait_for_port};
 use shim6_lab::topology::{Blackhole, PathPair, Side};
-use std::process::Command;
 
 /// Two hosts with three paths, and the server.
 fn bench() -> (Bench, Running) {
     let bench = Bench::new(3);
-    let words = [compiled(&bench, "api_packets"), "serve".to_owned(), PORT.to_string()];
+    let words = [bench.c_test("api_packets"), "serve".to_owned(), PORT.to_string()];
     let mut server = bench.start(Side::Server, "server", &words, Some(&bench.shim));
     assert!(wait_for_port(&bench.topology.server, PORT), "{}", server.complaints());
     (bench, server)
-}
-
-/// A program of `c-tests/`.
-fn compiled(bench: &Bench, name: &str) -> String {
-    let program = bench.file(name);
-    if !program.exists() {
-        let source = format!("{}/../../c-tests/{name}.c", env!("CARGO_MANIFEST_DIR"));
-        let mut cc = Command::new("cc");
-        cc.args(["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic", "-o"])
-            .arg(&program)
-            .arg(source);
-        assert!(cc.status().unwrap().success());
-    }
-    program.to_string_lossy().into_owned()
 }
 
 /// Run a test of a program at the client; what the router counted meanwhile, per pair to the server.
 fn run(bench: &Bench, program: &str, test: &str) -> Vec<(PathPair, u64)> {
     let before = bench.topology.counters().unwrap();
     let server = bench.topology.server.addresses[0].to_string();
-    let words = [compiled(bench, program), server, PORT.to_string(), test.to_owned()];
+    let words = [bench.c_test(program), server, PORT.to_string(), test.to_owned()];
     let mut client = bench.start(Side::Client, test, &words, Some(&bench.shim));
     let status = client.wait(ms(70_000)).unwrap();
     let said = std::fs::read_to_string(bench.file(test).with_extension("trace")).unwrap_or_default();

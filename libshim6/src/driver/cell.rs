@@ -87,6 +87,8 @@ pub struct ContextView {
     pub takes_bare: Bare,
     /// The latest switches of the pair with their causes and times, newest last; 16 at most.
     pub switches: Vec<Switch>,
+    /// All switches of the context so far.
+    pub switched: u64,
 }
 
 impl ContextView {

@@ -266,6 +266,7 @@ fn view(info: Option<ContextInfo>) -> ContextView {
         standby: i.standby,
         takes_bare: i.takes_bare,
         switches: i.switches,
+        switched: i.counters.pair_changes,
         ..ContextView::default()
     })
 }

@@ -508,7 +508,7 @@ impl Runner {
         for round in 0.. {
             self.transmit(&mut refused);
             while let Some(event) = self.engine.poll_event() {
-                report::log(&event);
+                report::log(&event, self.engine.tag_of(event.ulids, event.fii));
                 if let Some(console) = &mut self.console {
                     console.publish(&event);
                 }
