@@ -24,6 +24,30 @@ static void timeouts(void)
     talk(fd, 3);
 }
 
+static void resending(void)
+{
+    int fd = associated();
+    struct shim_resend r = { 9, 9 };
+    socklen_t len = sizeof r;
+    CHECK(getsockopt(fd, RFC, SHIM_RESEND, &r, &len) == 0 && len == sizeof r);
+    CHECK(r.rs_datagrams == 0 && r.rs_milliseconds == 0);
+    struct shim_resend bad[] = { { 1025, 1 }, { 1, 60001 } };
+    for (int i = 0; i < 2; i++)
+        FAILS(setsockopt(fd, RFC, SHIM_RESEND, &bad[i], sizeof bad[i]), EINVAL);
+    r = (struct shim_resend){ 20, 0 };
+    FAILS(setsockopt(fd, RFC, SHIM_RESEND, &r, sizeof r - 1), EINVAL);
+    CHECK(setsockopt(fd, D08, SHIM_RESEND, &r, sizeof r) == 0);
+    CHECK(getsockopt(fd, RFC, SHIM_RESEND, &r, &len) == 0 && r.rs_datagrams == 20 && r.rs_milliseconds == 1000);
+    /* Of this socket only, though another one shares its context */
+    int other = associated();
+    CHECK(getsockopt(other, RFC, SHIM_RESEND, &r, &len) == 0 && r.rs_datagrams == 0);
+    talk(fd, 3);
+    r = (struct shim_resend){ 0, 0 };
+    CHECK(setsockopt(fd, RFC, SHIM_RESEND, &r, sizeof r) == 0);
+    CHECK(getsockopt(fd, RFC, SHIM_RESEND, &r, &len) == 0 && r.rs_datagrams == 0);
+    talk(fd, 3);
+}
+
 static uint64_t boot_time(void)
 {
     struct timespec t;
@@ -69,6 +93,6 @@ static void told(void)
 
 int main(int argc, char **argv)
 {
-    static const struct test tests[] = { TEST(timeouts), TEST(told) };
+    static const struct test tests[] = { TEST(timeouts), TEST(resending), TEST(told) };
     return argc == 4 ? run_one(tests, sizeof tests / sizeof *tests, argv) : 2;
 }

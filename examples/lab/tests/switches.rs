@@ -22,8 +22,10 @@ fn a_program_is_told_why_and_when_its_path_changed() {
     };
     let said =
         |test: &str| std::fs::read_to_string(bench.file(test).with_extension("trace")).unwrap_or_default();
-    let mut client = run("timeouts");
-    assert!(client.wait(ms(30_000)).unwrap().success(), "{}", client.complaints());
+    for test in ["timeouts", "resending"] {
+        let mut client = run(test);
+        assert!(client.wait(ms(30_000)).unwrap().success(), "{}", client.complaints());
+    }
     let mut client = run("told");
     assert!(wait_for(ms(20_000), || said("told").contains("ready")), "{}", client.complaints());
     bench.topology.link_down(Side::Client, 1).unwrap();

@@ -14,6 +14,9 @@ pub const SHIM_SEND_TIMEOUT: c_int = 257;
 /// fit, at most 16. Where there was none, one with `sw_number` 0. (get)
 pub const SHIM_SWITCHES: c_int = 258;
 
+/// Extension. Datagrams of this socket that are sent again on the new pair after a failure, a `struct shim_resend`. (get, set)
+pub const SHIM_RESEND: c_int = 259;
+
 /// `sw_cause`: the Send Timer expired.
 pub const SHIM_SWITCH_SEND_TIMEOUT: u8 = 1;
 /// `sw_cause`: the local locator or its link is gone.
@@ -41,6 +44,16 @@ pub const SHIM_EVIDENCE_STANDBY: u8 = 2;
 pub const SHIM_EVIDENCE_TEST: u8 = 3;
 /// `sw_evidence`: none was asked for.
 pub const SHIM_EVIDENCE_CHOICE: u8 = 4;
+
+/// Which datagrams are sent again after a failure; the peer's program sees those twice that had arrived.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct shim_resend {
+    /// The last so many, at most 1024; 0 for none.
+    pub rs_datagrams: u32,
+    /// Of these, none older than so many milliseconds, at most 60000; 0 sets 1000.
+    pub rs_milliseconds: u32,
+}
 
 /// A switch to another locator pair. Times are nanoseconds of CLOCK_BOOTTIME, 0 where there is none.
 #[repr(C)]

@@ -4,6 +4,7 @@
 //! Application threads count traffic into atomics and read the forwarding state; the engine thread samples the
 //! counters when its timers need them. On a healthy path neither side makes a system call for a datagram.
 
+use super::resend::Resend;
 use crate::addr::{ContextTag, Fii, FlowId, LocatorPair, UlidPair};
 use crate::engine::{Bare, ContextTimers, LocatorError, LocatorInfo, Settings, Setup, Wake};
 use crate::event::Switch;
@@ -192,6 +193,8 @@ pub struct Cell {
     answered: AtomicU32,
     changed: (Mutex<()>, Condvar),
     mtus: Mutex<Vec<(LocatorPair, u32)>>,
+    /// Copies of what was sent of late, where they were asked for.
+    pub(crate) resend: Resend,
 }
 
 impl Cell {
@@ -231,6 +234,7 @@ impl Cell {
             answered: AtomicU32::new(0),
             changed: Default::default(),
             mtus: Mutex::default(),
+            resend: Resend::default(),
         }
     }
 

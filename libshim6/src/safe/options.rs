@@ -311,7 +311,7 @@ impl ShimSocket {
         self.descriptor().option(level, name, value).map_err(Error::of_option)
     }
 
-    fn set(&self, level: c_int, name: c_int, value: Option<&[u8]>) -> Result<(), Error> {
+    pub(super) fn set(&self, level: c_int, name: c_int, value: Option<&[u8]>) -> Result<(), Error> {
         self.descriptor().set_option(level, name, value).map_err(Error::of_option)
     }
 

@@ -1,7 +1,7 @@
 //! What became of the paths of a socket: its switches, with causes, evidence and times; and the timeout that finds failures.
 
 use super::{Error, Misuse, ShimSocket, Switch};
-use crate::capi::extensions::{SHIM_SEND_TIMEOUT, SHIM_SWITCHES, parse, shim_switch};
+use crate::capi::extensions::{SHIM_RESEND, SHIM_SEND_TIMEOUT, SHIM_SWITCHES, parse, shim_switch};
 use crate::capi::types::SOL_SHIM_R6316;
 use libc::c_int;
 use std::time::{Duration, Instant};
@@ -54,6 +54,18 @@ impl ShimSocket {
         }
     }
 
+    /// After a failure, send the last datagrams of this socket again on the new pair: at most so many (1024 at the most, 0
+    /// for none), none older than `age` (a minute at the most, rounded up to milliseconds). The peer's program sees those
+    /// twice that had arrived.
+    ///
+    /// # Errors
+    /// [`Error::NoContext`], [`Error::Misuse`].
+    pub fn set_resend(&self, datagrams: u32, age: Duration) -> Result<(), Error> {
+        let ms = u32::try_from(age.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX);
+        let value = [datagrams, ms.max(1)].map(u32::to_ne_bytes).concat();
+        self.set(SOL_SHIM_R6316, SHIM_RESEND, Some(&value))
+    }
+
     /// The Send Timeout that was set or configured: how long nothing may be heard before a path is taken for dead. What is
     /// in force is never less than the path can do.
     ///
@@ -86,6 +98,7 @@ mod tests {
         assert!(matches!(client.switches(), Err(Error::NoContext)));
         assert!(matches!(server.switches(), Err(Error::Misuse(Misuse::NotConnected))));
         assert!(matches!(client.send_timeout(), Err(Error::NoContext)));
+        assert!(matches!(client.set_resend(3, Duration::ZERO), Err(Error::NoContext)));
         let zero = client.set_send_timeout(Some(Duration::ZERO));
         assert!(matches!(zero, Err(Error::Misuse(Misuse::BadValue))));
     }

@@ -27,12 +27,17 @@ pub fn note_flags(flags: c_int) {
 
 /// Does a datagram wait that came from an address for which `wanted` holds? Of a long queue the first 256 are looked at.
 pub fn any_source(fd: c_int, wanted: impl Fn(&SocketAddrV6) -> bool) -> bool {
-    match source(fd, &mut [0]) {
+    let own = offset(fd);
+    let first = source(fd, &mut [0]);
+    if let Some(own) = own.filter(|own| *own >= 0) {
+        set_offset(fd, own);
+    }
+    match first {
         None => return false,
         Some((from, _)) if wanted(&from) => return true,
         Some(_) => {}
     }
-    if PROGRAM_PEEKS.load(Relaxed) || offset(fd) != Some(-1) || !set_offset(fd, 0) {
+    if PROGRAM_PEEKS.load(Relaxed) || own != Some(-1) || !set_offset(fd, 0) {
         return false;
     }
     let mut room = vec![0; ROOM];

@@ -8,7 +8,7 @@ use super::named::{Control, header, source_is_gone};
 use super::rewritten::{MAX_DATA, rewritten, segment_size, send_packets, slices};
 use super::send::{MAX_BATCH, describe};
 use super::way::{NOT_OURS, Out, Way, way};
-use super::{activated, ancillary, is_path_error, learn_port, note_sent, own_cell, refused};
+use super::{activated, ancillary, is_path_error, keep, learn_port, note_sent, own_cell, refused};
 use crate::driver::build_udp;
 use crate::driver::cell::{Cell, Forward};
 use libc::{c_int, c_uint, mmsghdr, sockaddr_in6};
@@ -87,6 +87,7 @@ unsafe fn healthy_batch(socket: &Pinned, fd: c_int, msgs: &mut [mmsghdr], flags:
         && flags & NOT_OURS == 0
         && msgs.iter().all(|m| m.msg_hdr.msg_name.is_null());
     let cell = usual.then(|| own_cell(socket)).flatten().filter(|cell| !cell.is_rewritten())?;
+    let began = keep::begin(socket, cell);
     // SAFETY: the application's arguments.
     let sent = unsafe { real::sendmmsg(fd, msgs.as_mut_ptr(), msgs.len() as c_uint, flags) };
     if sent < 0 && is_path_error(guard::errno()) {
@@ -94,6 +95,12 @@ unsafe fn healthy_batch(socket: &Pinned, fd: c_int, msgs: &mut [mmsghdr], flags:
     }
     for m in msgs.iter().take(sent.max(0) as usize) {
         note_sent(socket, cell, m.msg_len as usize, None);
+        if began.is_some()
+            // SAFETY: the application's header, as the kernel has read it.
+            && let Some(out) = unsafe { describe(&m.msg_hdr, flags) }
+        {
+            keep::keep(socket, fd, &out, cell, None, began);
+        }
     }
     Some(sent)
 }
@@ -150,6 +157,7 @@ unsafe fn train(
         }
         return usize::from(r >= 0);
     }
+    let began = keep::begin(socket, cell);
     let packets = guard::slow(|| {
         if !super::life::have_port(socket, fd) {
             return None;
@@ -160,7 +168,15 @@ unsafe fn train(
         outs.iter().zip(&targets).map(one).collect::<Option<Vec<_>>>()
     });
     let sent = match packets.flatten() {
-        Some(packets) => send_packets(fd, cell, &forward, socket.protocol(), &packets, flags),
+        Some(packets) => {
+            let sent = send_packets(fd, cell, &forward, socket.protocol(), &packets, flags);
+            if began.is_some()
+                && let Ok(n) = sent
+            {
+                guard::slow(|| keep::keep_packets(socket, cell, &packets[..n], Some(to), began));
+            }
+            sent
+        }
         None => Err(libc::EAGAIN),
     };
     match sent {
@@ -195,6 +211,7 @@ unsafe fn batch(
         }
     }
     let n = ways.len();
+    let began: Vec<_> = ways.iter().map(|w| w.cell().and_then(|cell| keep::begin(socket, cell))).collect();
     let sent = if ways.iter().any(|w| w.name().is_some()) {
         // SAFETY: as above.
         unsafe { named_batch(fd, &mut msgs[..n], flags, &ways) }
@@ -216,7 +233,12 @@ unsafe fn batch(
         }
         return Ok(usize::from(lost));
     }
-    for (way, m) in ways.iter().zip(&msgs[..sent as usize]) {
+    for ((way, m), began) in ways.iter().zip(&msgs[..sent as usize]).zip(began) {
+        // SAFETY: the application's header, as the kernel has read it.
+        let out = if began.is_some() { unsafe { describe(&m.msg_hdr, flags) } } else { None };
+        if let (Some(out), Some(cell)) = (out, way.cell()) {
+            keep::keep(socket, fd, &out, cell, way.peer(), began);
+        }
         match way {
             Way::Healthy(cell, peer) => note_sent(socket, cell, m.msg_len as usize, *peer),
             Way::Named(cell, to, _) | Way::Bare(cell, _, to) => {

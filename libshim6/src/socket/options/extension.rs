@@ -1,10 +1,12 @@
 //! The options of `capi::extensions`: those that neither document has.
 
 use super::super::backend;
+use super::super::state::flag;
 use super::Call;
 use super::access::{Context, State};
 use crate::capi::extensions::*;
 use crate::config::ReapConfig;
+use crate::driver::resend::{Limits, MAX_DATAGRAMS};
 use libc::c_int;
 use std::time::Duration;
 
@@ -29,6 +31,29 @@ pub(super) fn set_int(call: &Call<'_>, state: State, value: c_int) -> Result<(),
 
 /// What the whole seconds of SHIM_PATHEXPLORE can say.
 const MAX_MS: u64 = 65_535_000;
+const MAX_AGE_MS: u32 = 60_000;
+
+/// What is sent again of this socket's.
+pub(super) fn resend(call: &Call<'_>, context: &Context) -> Vec<u8> {
+    let limits =
+        context.cell.resend.limits().filter(|_| context.cell.resend.keeps(call.socket.has(flag::RESEND)));
+    let (datagrams, age) = limits.map_or((0, 0), |l| (l.datagrams, l.age.as_millis() as u32));
+    [datagrams, age].map(u32::to_ne_bytes).concat()
+}
+
+pub(super) fn set_resend(call: &Call<'_>, context: &Context, octets: &[u8]) -> Result<(), c_int> {
+    let field = |i: usize| octets.get(i..i + 4).and_then(|o| o.try_into().ok()).map_or(0, u32::from_ne_bytes);
+    let (datagrams, ms) = (field(0), field(4));
+    if datagrams > MAX_DATAGRAMS || ms > MAX_AGE_MS {
+        return Err(libc::EINVAL);
+    }
+    if datagrams > 0 {
+        let age = Duration::from_millis(if ms == 0 { 1000 } else { ms.into() });
+        context.cell.resend.ask(Limits { datagrams, age });
+    }
+    call.socket.set(flag::RESEND, datagrams > 0);
+    Ok(())
+}
 
 /// The latest switches, newest first (RE-OP-02, RE-RP-16).
 pub(super) fn switches(context: &Context) -> Vec<u8> {

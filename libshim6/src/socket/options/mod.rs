@@ -21,7 +21,7 @@ use super::guard::slow;
 use super::ops::fail;
 use super::table::Pinned;
 use super::{Bypass, Outcome, sys};
-use crate::capi::extensions::{SHIM_SWITCHES, shim_switch};
+use crate::capi::extensions::{SHIM_RESEND, SHIM_SWITCHES, shim_resend, shim_switch};
 use crate::capi::types::*;
 use access::{find, state};
 use libc::{c_int, c_void, socklen_t};
@@ -59,6 +59,7 @@ enum Kind {
     Locator,
     List,
     Switches,
+    Resend,
 }
 
 impl Kind {
@@ -77,6 +78,7 @@ impl Kind {
             }
             SHIM_LOCLIST_LOCAL | SHIM_LOCLIST_PEER => Kind::List,
             SHIM_SWITCHES => Kind::Switches,
+            SHIM_RESEND => Kind::Resend,
             name if extension::is_int(name) => Kind::Int,
             _ => return None,
         })
@@ -89,6 +91,7 @@ impl Kind {
             (Kind::Explore, Abi::D08) => size_of::<shim_pathexplore_d08>(),
             (Kind::Explore, Abi::R6316) => size_of::<shim_pathexplore_r6316>(),
             (Kind::Switches, _) => size_of::<shim_switch>(),
+            (Kind::Resend, _) => size_of::<shim_resend>(),
             (_, Abi::D08) => size_of::<shim_locator_d08>(),
             (_, Abi::R6316) => size_of::<shim_locator_r6316>(),
         }
@@ -126,7 +129,7 @@ pub unsafe fn get(
     }
     // SAFETY: readable, as the kernel says.
     let room = unsafe { len.read_unaligned() };
-    let (size, fixed) = (kind.size(abi), matches!(kind, Kind::Explore | Kind::Locator | Kind::Switches));
+    let (size, fixed) = (kind.size(abi), kind != Kind::Int && kind != Kind::List);
     if (room as c_int) < 0 || (fixed && (room as usize) < size) {
         return fail(libc::EINVAL);
     }
@@ -211,7 +214,7 @@ pub unsafe fn set(
     }
     let fits = match kind {
         Kind::Int => len as c_int >= size as c_int,
-        Kind::Explore | Kind::Locator => clear || len as usize == size,
+        Kind::Explore | Kind::Locator | Kind::Resend => clear || len as usize == size,
         Kind::List | Kind::Switches => len as c_int >= 0 && (len as usize).is_multiple_of(size),
     };
     if !fits {
@@ -252,6 +255,7 @@ impl Call<'_> {
         Ok(match kind {
             Kind::Explore => explore::get(self, &context),
             Kind::Switches => extension::switches(&context),
+            Kind::Resend => extension::resend(self, &context),
             Kind::Locator => single::get(self, &context),
             _ => lists::get(self, &context),
         })
@@ -273,6 +277,7 @@ impl Call<'_> {
         match kind {
             Kind::Explore => explore::set(self, &context, octets),
             Kind::Locator => single::set(self, &context, octets),
+            Kind::Resend => extension::set_resend(self, &context, octets),
             _ => lists::set(self, &context, octets),
         }
     }
