@@ -1,6 +1,7 @@
 /* The options of ours: the Send Timeout in milliseconds, and what is told of a switch. */
 #include "api.h"
 
+/* RE-OP-06 */
 static void timeouts(void)
 {
     int fd = associated();
@@ -24,6 +25,7 @@ static void timeouts(void)
     talk(fd, 3);
 }
 
+/* RE-OP-07 */
 static void resending(void)
 {
     int fd = associated();
@@ -55,7 +57,7 @@ static uint64_t boot_time(void)
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-/* Waits for a failure from outside: LS-RP-09, RE-RP-16 */
+/* Waits for a failure from outside: LS-RP-09, RE-RP-16, RE-OP-06 */
 static void told(void)
 {
     int fd = associated();

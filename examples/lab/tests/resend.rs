@@ -31,7 +31,7 @@ fn swallowed(options: &str) -> (usize, usize, String) {
     (trace.lost(until), twice, bench.log("client") + &bench.log("server"))
 }
 
-// What is lost is lost, unless it was asked to be sent again
+// RE-OP-07: what is lost is lost, unless it was asked to be sent again
 #[test]
 fn nothing_is_lost_that_was_sent_before_the_failure_was_found() {
     in_lab!();
