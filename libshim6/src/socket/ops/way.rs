@@ -61,6 +61,27 @@ impl Way<'_> {
     }
 }
 
+impl Way<'_> {
+    /// The cell that counts it.
+    pub(super) fn cell(&self) -> Option<&Cell> {
+        match self {
+            Way::Plain | Way::Lost => None,
+            Way::Healthy(cell, _) | Way::Named(cell, ..) | Way::Rewritten(cell, ..) | Way::Bare(cell, ..) => {
+                Some(cell)
+            }
+        }
+    }
+
+    /// Where it goes, if the call names that: ULID and port, or where it goes bare, locator and port.
+    pub(super) fn peer(&self) -> Option<SocketAddrV6> {
+        match self {
+            Way::Plain | Way::Lost => None,
+            Way::Healthy(_, peer) => *peer,
+            Way::Named(_, to, _) | Way::Rewritten(_, _, to) | Way::Bare(_, _, to) => Some(*to),
+        }
+    }
+}
+
 /// By other locators: behind the extension header, unless the peer can do without. `known`: the peer knows the flow.
 fn rehomed<'a>(
     socket: &Pinned,
@@ -220,16 +241,10 @@ pub(in super::super) fn resolve(
     if !is_servable(to.ip()) {
         return None;
     }
-    let bound = {
-        let mut inner = socket.inner();
-        if let Some(peer) = inner.peers.get(to)
-            && asked.is_none_or(|a| a == peer.local)
-        {
-            let cell = peer.cell.clone()?;
-            return Some((cell, peer.local, peer.heard));
-        }
-        inner.local
-    };
+    if let Some(peer) = socket.peer(to).filter(|peer| asked.is_none_or(|a| a == peer.local)) {
+        return Some((peer.cell?, peer.local, peer.heard));
+    }
+    let bound = socket.inner().local;
     let local = match (asked, bound.is_unspecified()) {
         (Some(asked), _) => asked,
         (None, false) => bound,
@@ -238,7 +253,7 @@ pub(in super::super) fn resolve(
     let cell =
         if is_servable(&local) { engine.backend.cell(UlidPair { local, peer: *to.ip() }) } else { None };
     let entry = Peer { local, cell: cell.clone(), heard: false, setup_until: None };
-    socket.inner().peers.set(to, entry);
+    socket.set_peer(to, entry);
     super::flow_began(socket, UlidPair { local, peer: *to.ip() }, to);
     Some((cell?, local, false))
 }
