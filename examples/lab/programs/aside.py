@@ -4,7 +4,7 @@ name of a socket.
 
     aside.py source ADDRESS...            which source the system chooses for each destination
     aside.py plain|optout ADDRESS PORT    an echo client; with optout its socket has SHIM_DONTSHIM
-    aside.py exec ADDRESS PORT            some echoes, then the same socket after execve() without LD_PRELOAD
+    aside.py exec ADDRESS PORT            echoes until there is a context, then the same socket after execve() without LD_PRELOAD
 """
 
 import os
@@ -13,8 +13,8 @@ import struct
 import sys
 import time
 
-SOL_SHIM, SHIM_DONTSHIM = 0x5533, 2
-COUNT = 30
+SOL_SHIM, SHIM_ASSOCIATED, SHIM_DONTSHIM = 0x5533, 1, 2
+COUNT, AFTER = 30, 1000
 
 
 def note(kind, what):
@@ -51,7 +51,7 @@ def main():
         s = socket.socket(fileno=int(arguments[0]))
         note("N", s.getsockname()[0])
         note("N", s.getpeername()[0])
-        echo(s, range(COUNT, 2 * COUNT))
+        echo(s, range(AFTER, AFTER + COUNT))
     else:
         s = connected(arguments[0], int(arguments[1]))
         if mode == "optout":
@@ -60,7 +60,11 @@ def main():
             echo(s, range(1 << 20))
         note("N", s.getsockname()[0])
         note("N", s.getpeername()[0])
-        echo(s, range(COUNT))
+        number = 0
+        while number < AFTER - COUNT and not s.getsockopt(SOL_SHIM, SHIM_ASSOCIATED):
+            echo(s, [number])
+            number += 1
+        echo(s, range(number, number + COUNT))
         s.settimeout(None)
         os.set_inheritable(s.fileno(), True)
         environment = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
