@@ -28,7 +28,7 @@ def connected(address, port):
 
 
 def echo(s, numbers):
-    s.settimeout(0.2)
+    s.settimeout(1.0)
     for number in numbers:
         s.send(struct.pack("!Q", number))
         note("S", number)

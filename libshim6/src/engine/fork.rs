@@ -156,7 +156,9 @@ impl Engine {
             self.settle(now, *id);
         }
         if ids.is_empty() {
-            if self.trigger.count(now, ulids, packets, bytes, flow) {
+            let due = self.trigger.count(now, ulids, packets, bytes, flow);
+            let seen = self.trigger.seen(now, ulids);
+            if seen.and_then(|seen| self.io.host.wants_context(ulids, seen)).unwrap_or(due) {
                 self.initiate(now, ulids, flow);
             }
             self.io.changed.insert(ulids);

@@ -11,6 +11,7 @@ use crate::wire::ReapState;
 use serde::{Deserialize, Serialize};
 use std::net::Ipv6Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A received packet of protocol 140.
 #[derive(Clone, Copy, Debug)]
@@ -110,6 +111,17 @@ pub struct Wake {
     pub after_packets: Option<u64>,
 }
 
+/// Traffic of a ULID pair without context, in both directions, since it was first heard of or last had one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PairTraffic {
+    /// Datagrams.
+    pub packets: u64,
+    /// Their octets.
+    pub bytes: u64,
+    /// How long ago the first of them was.
+    pub age: Duration,
+}
+
 /// What the engine has to ask the world around it.
 pub trait HostPolicy: Send {
     /// May an upper-layer flow here belong to this ULID pair? Decides whether we answer an I1 (DESIGN section 5).
@@ -133,6 +145,12 @@ pub trait HostPolicy: Send {
     /// their sockets (LS-S-22)? In doubt not.
     fn takes_bare(&self, _ulids: UlidPair, _flow: Option<FlowId>) -> bool {
         false
+    }
+    /// A heuristic in place of the thresholds (LS-H-07): should the pair, which has no context and has seen this traffic, get
+    /// one now? `None` leaves it to them. Asked whenever the engine is told of a datagram of the pair, which is at the first,
+    /// then when one of the thresholds is reached, and from then on at each; with all thresholds off never.
+    fn wants_context(&self, _ulids: UlidPair, _seen: PairTraffic) -> Option<bool> {
+        None
     }
     /// Does a socket still hold the context that was forked for it (API-FK-12, API-FK-14)?
     fn fork_in_use(&self, _ulids: UlidPair, _fii: Fii) -> bool {

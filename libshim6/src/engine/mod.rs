@@ -49,7 +49,7 @@ pub use counters::{Counters, Dropped};
 pub use icmp::IcmpError;
 pub use io::{
     ContextInfo, ContextState, Datagram, Deliver, Direction, HostPolicy, IcmpDelivery, IcmpKind,
-    LocalLocator, LocatorInfo, Transmit, Wake,
+    LocalLocator, LocatorInfo, PairTraffic, Transmit, Wake,
 };
 pub use reap::ReapCounters;
 pub use settings::{ContextTimers, Feedback, LocatorError, LocatorPreference, PathExplore, Settings, Setup};

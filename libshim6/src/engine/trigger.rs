@@ -1,7 +1,7 @@
 //! Traffic of ULID pairs without a context: when to set one up (LS-H-01 to LS-H-06), and with whom not to try again
 //! soon (negative caching, S6-N-20).
 
-use super::io::Wake;
+use super::io::{PairTraffic, Wake};
 use crate::addr::{FlowId, UlidPair};
 use crate::config::TriggerConfig;
 use crate::time::Time;
@@ -67,6 +67,12 @@ impl Trigger {
         let old = self.config.age.is_some_and(|age| t.aged || now.since(t.first) >= age);
         old || self.config.bytes.is_some_and(|n| t.bytes >= n)
             || self.config.packets.is_some_and(|n| t.packets >= n)
+    }
+
+    /// What was counted.
+    pub(super) fn seen(&self, now: Time, ulids: UlidPair) -> Option<PairTraffic> {
+        let t = self.pairs.get(&ulids)?;
+        Some(PairTraffic { packets: t.packets, bytes: t.bytes, age: now.since(t.first) })
     }
 
     fn insert(&mut self, now: Time, ulids: UlidPair) {

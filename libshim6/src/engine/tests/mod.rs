@@ -19,7 +19,8 @@ mod traffic;
 mod units;
 
 use super::{
-    ContextInfo, ContextState, Datagram, Deliver, Direction, Engine, HostPolicy, LocalLocator, Transmit,
+    ContextInfo, ContextState, Datagram, Deliver, Direction, Engine, HostPolicy, LocalLocator, PairTraffic,
+    Transmit,
 };
 use crate::addr::{ContextTag, Fii, FlowId, LocatorPair, UlidPair};
 use crate::config::Config;
@@ -58,6 +59,7 @@ pub(super) struct Policy {
     pub(super) first: bool,
     pub(super) owns_default: bool,
     pub(super) takes_bare: bool,
+    pub(super) heuristic: Option<fn(PairTraffic) -> Option<bool>>,
     pub(super) fork_in_use: bool,
     pub(super) asked_flow: Option<FlowId>,
 }
@@ -88,6 +90,9 @@ impl HostPolicy for Shared {
     }
     fn takes_bare(&self, _: UlidPair, _: Option<FlowId>) -> bool {
         self.0.lock().unwrap().takes_bare
+    }
+    fn wants_context(&self, _: UlidPair, seen: PairTraffic) -> Option<bool> {
+        self.0.lock().unwrap().heuristic.and_then(|wants| wants(seen))
     }
     fn fork_in_use(&self, _: UlidPair, _: Fii) -> bool {
         self.0.lock().unwrap().fork_in_use
@@ -120,6 +125,7 @@ impl Host {
             first: true,
             owns_default: true,
             takes_bare: true,
+            heuristic: None,
             fork_in_use: true,
             asked_flow: None,
         }));

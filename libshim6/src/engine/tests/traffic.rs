@@ -78,6 +78,31 @@ fn thresholds_can_be_set_and_switched_off() {
 }
 
 #[test]
+fn a_heuristic_replaces_the_thresholds() {
+    // LS-H-07
+    let run = |heuristic: Option<fn(PairTraffic) -> Option<bool>>| {
+        let mut w = World::pair(2, 79);
+        w.hosts[0].set(|p| p.heuristic = heuristic);
+        let mut at = Vec::new();
+        for n in 1..=10 {
+            w.traffic_lost(0, 1, 1, 300);
+            w.run(secs(1));
+            if w.info(0).is_some() {
+                at.push(n);
+            }
+        }
+        at.first().copied()
+    };
+    // 2 KB are reached with the seventh datagram
+    assert_eq!(run(None), Some(7));
+    assert_eq!(run(Some(|_| None)), Some(7));
+    assert_eq!(run(Some(|seen| Some(seen.packets >= 3))), Some(3));
+    assert_eq!(run(Some(|seen| Some(seen.age >= secs(4)))), Some(5));
+    assert_eq!(run(Some(|seen| Some(seen.bytes >= 2700))), Some(9));
+    assert_eq!(run(Some(|_| Some(false))), None);
+}
+
+#[test]
 fn after_the_hold_down_the_next_datagram_tries_again() {
     // S6-7.8-4, S6-B-71, S6-B-72
     let mut w = with_trigger(TriggerConfig { bytes: Some(100), ..OFF });
