@@ -1,5 +1,7 @@
 //! Datagrams of the last moments before a failure was found, sent again on the new path where that was asked for.
 
+#![allow(clippy::disallowed_types, clippy::disallowed_methods)]
+
 mod common;
 
 use common::{Bench, pause};

@@ -1,5 +1,7 @@
 //! What a program is told of the switches of its sockets, and the options of ours that go with that.
 
+#![allow(clippy::disallowed_types, clippy::disallowed_methods)]
+
 mod common;
 
 use common::{Bench, ms, pause};
