@@ -5,7 +5,7 @@
 //! go, when a failure has moved the context to another pair, all that are not too old, once. Without the request nothing is
 //! copied, and a datagram costs one load.
 
-use super::cell::CellKey;
+use super::cell::{CellKey, Meter, attention};
 use super::run::Runner;
 use super::shared::Counters;
 use crate::addr::ContextTag;
@@ -32,9 +32,10 @@ pub struct Limits {
 }
 
 /// The copies of a cell.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Resend {
-    keeps: AtomicBool,
+    /// Of the cell: [`attention::KEEP`] says that copies are kept.
+    meter: &'static Meter,
     /// The configuration asks for it: for every socket.
     all: AtomicBool,
     ring: Mutex<Ring>,
@@ -71,11 +72,15 @@ impl Ring {
 }
 
 impl Resend {
+    pub(super) fn new(meter: &'static Meter) -> Self {
+        Resend { meter, all: AtomicBool::new(false), ring: Mutex::default() }
+    }
+
     /// Keep copies from now on, or no more; `all`: of every socket.
     pub fn set(&self, limits: Option<Limits>, all: bool) {
         let mut ring = self.ring.lock();
         ring.limits = limits.filter(|l| l.datagrams > 0);
-        self.keeps.store(ring.limits.is_some(), Relaxed);
+        self.meter.set(attention::KEEP, ring.limits.is_some());
         self.all.store(all && ring.limits.is_some(), Relaxed);
         if ring.limits.is_none() {
             (ring.kept, ring.octets) = (VecDeque::new(), 0);
@@ -100,7 +105,7 @@ impl Resend {
     /// Application thread: are copies kept of a socket that has (`asked`) or has not asked for it? One load where not.
     #[inline]
     pub fn keeps(&self, asked: bool) -> bool {
-        self.keeps.load(Relaxed) && (asked || self.all.load(Relaxed))
+        self.meter.needs(attention::KEEP) && (asked || self.all.load(Relaxed))
     }
 
     /// Application thread: an upper-layer packet was sent, on the pair that was in use at `began`. It comes back where the
@@ -190,7 +195,7 @@ mod tests {
 
     #[test]
     fn number_and_age_bound_what_is_kept() {
-        let r = Resend::default();
+        let r = Resend::new(Meter::take());
         assert!(!r.keeps(true) && !r.keeps(false));
         r.set(limits(3, 50), false);
         assert!(r.keeps(true) && !r.keeps(false));
@@ -218,7 +223,7 @@ mod tests {
 
     #[test]
     fn what_crosses_the_switch_comes_back() {
-        let (r, new) = (Resend::default(), Resend::default());
+        let (r, new) = (Resend::new(Meter::take()), Resend::new(Meter::take()));
         r.set(limits(8, 50), false);
         keep(&r, 10, 1);
         assert_eq!(taken(&r, 20), [1]);

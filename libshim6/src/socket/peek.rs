@@ -89,6 +89,7 @@ fn source(fd: c_int, room: &mut [u8]) -> Option<(SocketAddrV6, usize)> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_types)]
 mod tests {
     use super::*;
     use std::net::UdpSocket;

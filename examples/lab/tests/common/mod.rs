@@ -53,7 +53,7 @@ impl Bench {
         if !program.exists() {
             let source = format!("{}/../../c-tests/{name}.c", env!("CARGO_MANIFEST_DIR"));
             let mut cc = Command::new("cc");
-            cc.args(["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic", "-o"])
+            cc.args(["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic", "-pthread", "-o"])
                 .arg(&program)
                 .arg(source);
             assert!(cc.status().unwrap().success());

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::crypto::{CgaSeed, SigningKey, generate_cga, verify_signature};
-use crate::engine::Dropped;
+use crate::driver::cell::ContextView;
+use crate::engine::{Dropped, LocatorError, LocatorPreference, Settings};
 use crate::identity::IdentityKind;
 use crate::wire::{LocatorList, Options, ReapState, method};
 use std::ops::ControlFlow;
@@ -149,12 +150,13 @@ fn sessions_move_to_signed_locators() {
 
 #[test]
 fn members_of_a_set_need_no_signature() {
-    // LS-H-30, HC-USE-12, HC-USE-14, HC-SIG-02, HC-SIG-08, S6-5.15.5-4, HC-USE-16
+    // LS-I2-10, HC-CX-01, LS-H-30, HC-USE-12, HC-USE-14, HC-SIG-02, HC-SIG-08, S6-5.15.5-4, HC-USE-16
     let (a, b) = (set_host(0xa, 2, 2), set_host(0xb, 3, 0));
     let w = connect(a.clone(), b.clone());
     let (list, signed) = signed(&w.last(3).message(), &a[0]);
     let methods: Vec<u8> = list.locators.iter().map(|l| l.0).collect();
     assert_eq!(methods, [1, 1, 2, 2]);
+    assert_eq!(w.last(3).data[list.methods_offset..][..4], [1, 1, 2, 2], "1 is HBA and 2 is CGA on the wire");
     assert_eq!(signed, addrs(&a[2..]));
     assert_eq!(list.locators.iter().map(|l| l.1).collect::<Vec<_>>(), addrs(&a));
     // All of one set: nothing to sign
@@ -217,6 +219,7 @@ fn a_forged_signature_makes_the_message_ignored() {
 
 #[test]
 fn a_new_prefix_is_announced_by_a_signed_update() {
+    // LS-D-29, LS-D-31
     // HC-USE-13, HC-USE-03, HC-SIG-07, LS-H-31, LS-H-32, S6-10.1-3, S6-5.10-4, HC-SIG-09
     for host in [cga_host(0xa, 1, 0), set_host(0xa, 2, 0)] {
         let mut w = connect(host.clone(), cga_host(0xb, 0, 1));
@@ -258,6 +261,38 @@ fn a_new_prefix_is_announced_by_a_signed_update() {
     w.run(ms(100));
     assert_eq!(w.count(64), 0);
     assert_eq!(w.info(0).unwrap().local.len(), 2);
+}
+
+#[test]
+fn an_application_offers_any_address_of_a_host_with_a_key() {
+    // API-LLL-15, API-ERR-03, API-CX-29
+    for host in [cga_host(0xa, 2, 0), set_host(0xa, 2, 1)] {
+        let mut w = connect(host.clone(), cga_host(0xb, 0, 1));
+        let (ulid, other) = (host[0].addr, host.last().unwrap().addr);
+        let view =
+            |w: &World| ContextView { available: w.info(0).unwrap().available, ..ContextView::default() };
+        assert_eq!(view(&w).check_local(other), Ok(()));
+        let list = Some(vec![(other, LocatorPreference::default())]);
+        let (now, ulids) = (w.now, w.ulids(0, 1));
+        let settings = Settings { local_list: list, ..Settings::default() };
+        w.hosts[0].engine.configure(now, ulids, 0, Arc::new(settings));
+        w.run(ms(100));
+        let (told, signed) = signed(&w.last(64).message(), &host[0]);
+        assert_eq!(told.locators.iter().map(|l| l.1).collect::<Vec<_>>(), [other, ulid]);
+        assert!(signed.contains(&other));
+        let peer = w.info(1).unwrap().peer;
+        assert_eq!(
+            peer.iter().map(|l| (l.addr, l.verified)).collect::<Vec<_>>(),
+            [(other, true), (ulid, true)]
+        );
+    }
+    // API-CX-31: without a key an address of this host that is not of the set is no valid locator
+    let mut host = hba(0xa, &[1, 2], 3);
+    host.push(plain("2001:db8:77::1", 9));
+    let w = connect(host.clone(), cga_host(0xb, 0, 1));
+    let view = ContextView { available: w.info(0).unwrap().available, ..ContextView::default() };
+    assert_eq!(view.check_local(host[1].addr), Ok(()));
+    assert_eq!(view.check_local(host[2].addr), Err(LocatorError::Invalid));
 }
 
 #[test]
@@ -326,6 +361,7 @@ fn an_update_that_is_too_long_is_cut() {
 
 #[test]
 fn the_same_list_is_signed_once() {
+    // LS-D-33
     // S6-N-3: new for each context, though other contexts had it
     let host = cga_host(0xc, 2, 0);
     let mut w = World::new(&exact(), 31, vec![host.clone(), cga_host(0xb, 0, 1), hba(0xd, &[1], 3)]);

@@ -1,13 +1,17 @@
 //! Tests of the engine: whole hosts on a network of the tests' own, in virtual time.
 
+mod api;
 mod attacks;
 mod crossing;
 mod establish;
+mod feedback;
 mod instances;
 mod keys;
 mod locators;
 mod matrix;
+mod mutants;
 mod options;
+mod proofs;
 mod recovery;
 mod rules;
 mod suppress;
@@ -17,7 +21,7 @@ mod units;
 use super::{
     ContextInfo, ContextState, Datagram, Deliver, Direction, Engine, HostPolicy, LocalLocator, Transmit,
 };
-use crate::addr::{ContextTag, FlowId, LocatorPair, UlidPair};
+use crate::addr::{ContextTag, Fii, FlowId, LocatorPair, UlidPair};
 use crate::config::Config;
 use crate::crypto::HbaSet;
 use crate::event::{Event, EventKind};
@@ -54,6 +58,7 @@ pub(super) struct Policy {
     pub(super) first: bool,
     pub(super) owns_default: bool,
     pub(super) takes_bare: bool,
+    pub(super) fork_in_use: bool,
     pub(super) asked_flow: Option<FlowId>,
 }
 
@@ -84,6 +89,9 @@ impl HostPolicy for Shared {
     fn takes_bare(&self, _: UlidPair, _: Option<FlowId>) -> bool {
         self.0.lock().unwrap().takes_bare
     }
+    fn fork_in_use(&self, _: UlidPair, _: Fii) -> bool {
+        self.0.lock().unwrap().fork_in_use
+    }
 }
 
 /// A payload packet that an engine delivered.
@@ -112,6 +120,7 @@ impl Host {
             first: true,
             owns_default: true,
             takes_bare: true,
+            fork_in_use: true,
             asked_flow: None,
         }));
         let host = Box::new(Shared(policy.clone()));

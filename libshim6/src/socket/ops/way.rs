@@ -241,16 +241,10 @@ pub(in super::super) fn resolve(
     if !is_servable(to.ip()) {
         return None;
     }
-    let bound = {
-        let mut inner = socket.inner();
-        if let Some(peer) = inner.peers.get(to)
-            && asked.is_none_or(|a| a == peer.local)
-        {
-            let cell = peer.cell.clone()?;
-            return Some((cell, peer.local, peer.heard));
-        }
-        inner.local
-    };
+    if let Some(peer) = socket.peer(to).filter(|peer| asked.is_none_or(|a| a == peer.local)) {
+        return Some((peer.cell?, peer.local, peer.heard));
+    }
+    let bound = socket.inner().local;
     let local = match (asked, bound.is_unspecified()) {
         (Some(asked), _) => asked,
         (None, false) => bound,
@@ -259,7 +253,7 @@ pub(in super::super) fn resolve(
     let cell =
         if is_servable(&local) { engine.backend.cell(UlidPair { local, peer: *to.ip() }) } else { None };
     let entry = Peer { local, cell: cell.clone(), heard: false, setup_until: None };
-    socket.inner().peers.set(to, entry);
+    socket.set_peer(to, entry);
     super::flow_began(socket, UlidPair { local, peer: *to.ip() }, to);
     Some((cell?, local, false))
 }
