@@ -168,6 +168,11 @@ struct timespec;
 #define SHIM_SWITCHES 258
 
 /*
+ Extension. Datagrams of this socket that are sent again on the new pair after a failure, a `struct shim_resend`. (get, set)
+ */
+#define SHIM_RESEND 259
+
+/*
  `sw_cause`: the Send Timer expired.
  */
 #define SHIM_SWITCH_SEND_TIMEOUT 1
@@ -360,6 +365,20 @@ struct shim_feedback {
      Ignored.
      */
     uint16_t fb_reserved;
+};
+
+/*
+ Which datagrams are sent again after a failure; the peer's program sees those twice that had arrived.
+ */
+struct shim_resend {
+    /*
+     The last so many, at most 1024; 0 for none.
+     */
+    uint32_t rs_datagrams;
+    /*
+     Of these, none older than so many milliseconds, at most 60000; 0 sets 1000.
+     */
+    uint32_t rs_milliseconds;
 };
 
 /*
@@ -724,6 +743,8 @@ SHIM6_ASSERT(sizeof(struct shim_feedback) == 4);
 SHIM6_ASSERT(offsetof(struct shim_feedback, fb_direction) == 0);
 SHIM6_ASSERT(offsetof(struct shim_feedback, fb_indicator) == 1);
 SHIM6_ASSERT(offsetof(struct shim_feedback, fb_reserved) == 2);
+SHIM6_ASSERT(sizeof(struct shim_resend) == 8);
+SHIM6_ASSERT(offsetof(struct shim_resend, rs_milliseconds) == 4);
 SHIM6_ASSERT(sizeof(struct shim_switch) == 120);
 SHIM6_ASSERT(offsetof(struct shim_switch, sw_first_packet) == 32);
 SHIM6_ASSERT(offsetof(struct shim_switch, sw_cause) == 48);

@@ -116,7 +116,7 @@ pub struct ReapConfig {
     /// further failure doubles the time. 30 s; `None`: never.
     pub return_after: Option<Duration>,
     /// Datagrams of a context that are sent again on the new pair after a failure: the last so many; 0, none. The peer's
-    /// program sees those twice that had arrived.
+    /// program sees those twice that had arrived. They go out at once, so its receive buffer has to hold them.
     pub resend: u32,
     /// Of these, none older than this; 1 s.
     pub resend_age: Duration,
