@@ -668,7 +668,8 @@ fn a_datagram_with_locators_of_its_own_counts_for_the_context() {
         name[..2].copy_from_slice(&(libc::AF_INET6 as u16).to_ne_bytes());
         name[8..24].copy_from_slice(&ip(B).octets());
         let woken = |pair: &Cell| WOKEN.lock().unwrap().iter().filter(|w| w.0 == pair.ulids()).count();
-        pair.set_wake(crate::engine::Wake { on_sent: true, ..Default::default() });
+        let wake = crate::engine::Wake { on_sent: true, after_bytes: Some(1000), ..Default::default() };
+        pair.set_wake(wake);
         let before = woken(&pair);
         assert_eq!(one.send_with(Some(b"by another"), 8, &name), Ok(10));
         assert_eq!(SENT.lock().unwrap().len(), 1);
