@@ -43,24 +43,38 @@ static inline void ms(int n)
     nanosleep(&t, NULL);
 }
 
-/* Wait up to ten seconds. */
+/* Wait up to twenty seconds. */
 #define SOON(c) \
     do { \
-        int tries_ = 1000; \
+        int tries_ = 2000; \
         while (!(c) && tries_-- > 0) \
             ms(10); \
         CHECK(c); \
     } while (0)
 
+static inline long now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
 /* A socket whose connect has waited for its context (API-DEF-11). */
-static inline int associated_to(int p)
+static inline int associated_to_address(const struct in6_addr *a, int p)
 {
     int fd = udp();
-    struct sockaddr_in6 to = address(server, p);
+    struct sockaddr_in6 to = address("::", p);
+    to.sin6_addr = *a;
     CHECK(set_int(fd, D08, SHIM_DEFERRED_CONTEXT_SETUP, 0) == 0);
     CHECK(connect(fd, SA(to), sizeof to) == 0);
     CHECK(get_int(fd, D08, SHIM_ASSOCIATED) == 1);
     return fd;
+}
+
+static inline int associated_to(int p)
+{
+    struct sockaddr_in6 to = address(server, p);
+    return associated_to_address(&to.sin6_addr, p);
 }
 
 static inline int associated(void)

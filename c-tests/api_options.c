@@ -1,5 +1,6 @@
 /* The options of a socket with a context: values, errno, and setups that are not deferred. */
 #include "api.h"
+#include <pthread.h>
 
 #define SEND_AND_PREF \
     { SHIM_LOC_LOCAL_SEND, SHIM_LOC_PEER_SEND, SHIM_LOC_LOCAL_PREF, SHIM_LOC_PEER_PREF }
@@ -49,9 +50,9 @@ static void timers(void)
     struct shim_pathexplore_d08 d, none = { 0, 0, 0, 0 };
     struct shim_pathexplore_r6316 r, bad;
     socklen_t len = sizeof d;
-    /* The lab runs with a Send Timeout of 1 s and an Initial Probe Timeout of 100 ms. */
+    /* The lab runs these with a Send Timeout of 5 s and an Initial Probe Timeout of 1 s. */
     CHECK(getsockopt(fd, D08, SHIM_PATHEXPLORE, &d, &len) == 0 && len == sizeof d);
-    CHECK(d.pe_probenum == 4 && d.pe_keepaliveto == 1 && d.pe_initprobeto == 100 && d.pe_reserved == 0);
+    CHECK(d.pe_probenum == 4 && d.pe_keepaliveto == 5 && d.pe_initprobeto == 1000 && d.pe_reserved == 0);
     struct shim_pathexplore_d08 want = { 7, 20, 10, 0xffffffff };
     CHECK(setsockopt(fd, D08, SHIM_PATHEXPLORE, &want, sizeof want) == 0);
     len = sizeof r;
@@ -81,10 +82,10 @@ static void timers(void)
     len = sizeof d;
     CHECK(getsockopt(fd, D08, SHIM_PATHEXPLORE, &d, &len) == 0 && d.pe_probenum == 7 && d.pe_keepaliveto == 20);
     CHECK(setsockopt(fd, D08, SHIM_PATHEXPLORE, &none, sizeof none) == 0);
-    CHECK(getsockopt(fd, D08, SHIM_PATHEXPLORE, &d, &len) == 0 && d.pe_probenum == 4 && d.pe_keepaliveto == 1);
+    CHECK(getsockopt(fd, D08, SHIM_PATHEXPLORE, &d, &len) == 0 && d.pe_probenum == 4 && d.pe_keepaliveto == 5);
     CHECK(setsockopt(fd, D08, SHIM_PATHEXPLORE, &want, sizeof want) == 0);
     CHECK(setsockopt(fd, RFC, SHIM_PATHEXPLORE, NULL, 0) == 0);
-    CHECK(getsockopt(fd, D08, SHIM_PATHEXPLORE, &d, &len) == 0 && d.pe_probenum == 4 && d.pe_initprobeto == 100);
+    CHECK(getsockopt(fd, D08, SHIM_PATHEXPLORE, &d, &len) == 0 && d.pe_probenum == 4 && d.pe_initprobeto == 1000);
     talk(fd, 3);
 }
 
@@ -170,6 +171,8 @@ static void checks(void)
 {
     static const int names[] = SEND_AND_PREF;
     int fd = associated();
+    loc_rfc all[3];
+    CHECK(list(fd, SHIM_LOCLIST_PEER, all) == 3);
     struct in6_addr nobody, l = locator(fd, SHIM_LOCLIST_LOCAL, 1), p = locator(fd, SHIM_LOCLIST_PEER, 1);
     struct in6_addr q = locator(fd, SHIM_LOCLIST_PEER, 2), ulid = locator(fd, SHIM_LOCLIST_PEER, 0), none;
     memset(&none, 0, sizeof none);
@@ -194,14 +197,27 @@ static void checks(void)
         FAILS(send_locators(fd, levels[i], &nobody, NULL), EINVALIDLOCATOR);
         FAILS(send_locators(fd, levels[i], NULL, &nobody), EINVALIDLOCATOR);
     }
-    /* Nothing has tested them yet; each refusal starts a probe, and no call waits for it. */
+    /* Nothing has tested them yet; each refusal starts a probe, and no call waits for it. One locator is probed per second,
+     * so the second is what is asked of most; where the machine stood still for so long, another ULID of the peer has another
+     * context, whose locators are untested. */
     FAILS(set_locator(fd, RFC, SHIM_LOC_PEER_SEND, &p), EUNVERIFIEDLOCATOR);
-    FAILS(set_locator(fd, D08, SHIM_LOC_PEER_SEND, &q), EINVALIDLOCATOR);
-    FAILS(send_locators(fd, RFC, NULL, &q), EUNVERIFIEDLOCATOR);
-    FAILS(send_locators(fd, D08, NULL, &q), EINVALIDLOCATOR);
-    loc_rfc all[3];
-    CHECK(list(fd, SHIM_LOCLIST_PEER, all) == 3);
-    FAILS(setsockopt(fd, RFC, SHIM_LOCLIST_PEER, all, sizeof all), EUNVERIFIEDLOCATOR);
+    int error[5], other = fd;
+    for (int i = 0;; i++) {
+        long start = now_ms();
+        CHECK(i < 2);
+        error[0] = set_locator(other, RFC, SHIM_LOC_PEER_SEND, &p) == 0 ? 0 : errno;
+        error[1] = set_locator(other, D08, SHIM_LOC_PEER_SEND, &q) == 0 ? 0 : errno;
+        error[2] = send_locators(other, RFC, NULL, &q) == 100 ? 0 : errno;
+        error[3] = send_locators(other, D08, NULL, &q) == 100 ? 0 : errno;
+        error[4] = setsockopt(other, RFC, SHIM_LOCLIST_PEER, all, sizeof all) == 0 ? 0 : errno;
+        if (now_ms() - start < 900)
+            break;
+        other = associated_to_address(&all[1].lc_addr, port);
+        p = all[0].lc_addr;
+    }
+    p = all[1].lc_addr;
+    CHECK(error[1] == EINVALIDLOCATOR && error[2] == EUNVERIFIEDLOCATOR && error[3] == EINVALIDLOCATOR);
+    CHECK(error[4] == EUNVERIFIEDLOCATOR);
     CHECK(set_locator(fd, RFC, SHIM_LOC_PEER_PREF, &q) == 0);
     CHECK(setsockopt(fd, RFC, SHIM_LOC_PEER_PREF, NULL, 0) == 0);
     SOON(set_locator(fd, RFC, SHIM_LOC_PEER_SEND, &p) == 0 || (CHECK(errno == EUNVERIFIEDLOCATOR), 0));
@@ -333,7 +349,7 @@ static void not_blocking(void)
     struct sockaddr_in6 to = address(server, port);
     struct epoll_event ev = { .events = EPOLLOUT | EPOLLET };
     CHECK(fd >= 0 && ep >= 0 && epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) == 0 && epoll_wait(ep, &ev, 1, 0) == 1);
-    int before = get_int(fd, SOL_SOCKET, SO_SNDBUF);
+    int before = get_int(fd, SOL_SOCKET, SO_SNDBUF), early = 0;
     CHECK(set_int(fd, D08, SHIM_DEFERRED_CONTEXT_SETUP, 0) == 0);
     FAILS(connect(fd, SA(to), sizeof to), EINPROGRESS);
     /* Either it is over by now, or nothing can be sent. */
@@ -341,6 +357,7 @@ static void not_blocking(void)
     if (poll(&p, 1, 0) == 0) {
         ssize_t n = send(fd, "early", 5, 0);
         CHECK(n == 5 || errno == EAGAIN);
+        early = n == 5;
     }
     CHECK(get_int(fd, SOL_SOCKET, SO_SNDBUF) == before);
     CHECK(epoll_wait(ep, &ev, 1, 10000) == 1 && (ev.events & EPOLLOUT) != 0);
@@ -348,6 +365,9 @@ static void not_blocking(void)
     CHECK(get_int(fd, D08, SHIM_ASSOCIATED) == 1 && get_int(fd, SOL_SOCKET, SO_SNDBUF) == before);
     CHECK(connect(fd, SA(to), sizeof to) == 0);
     CHECK(fcntl(fd, F_SETFL, 0) == 0);
+    /* The attempt may have ended just before it. */
+    char b[10];
+    CHECK(!early || recv(fd, b, sizeof b, 0) == 5);
     talk(fd, 3);
     /* A host that knows no Shim6 says so; it is not asked again for a while (API-DEF-14). */
     struct sockaddr_in6 stranger = { .sin6_family = AF_INET6, .sin6_port = htons(9) };
@@ -363,6 +383,25 @@ static void not_blocking(void)
     int plain = socket(AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK, 0);
     CHECK(set_int(plain, D08, SHIM_DONTSHIM, 1) == 0 && set_int(plain, D08, SHIM_DEFERRED_CONTEXT_SETUP, 0) == 0);
     CHECK(connect(plain, SA(to), sizeof to) == 0);
+}
+
+/* API-DEF-12 for a raw socket; the server has one of this protocol too. */
+static void raw_not_blocking(void)
+{
+    int fd = socket(AF_INET6, SOCK_RAW | SOCK_NONBLOCK, 253);
+    struct sockaddr_in6 to = address(server, 0);
+    CHECK(fd >= 0);
+    int before = get_int(fd, SOL_SOCKET, SO_SNDBUF);
+    CHECK(set_int(fd, D08, SHIM_DEFERRED_CONTEXT_SETUP, 0) == 0);
+    FAILS(connect(fd, SA(to), sizeof to), EINPROGRESS);
+    struct pollfd p = { fd, POLLOUT, 0 };
+    if (poll(&p, 1, 0) == 0) {
+        ssize_t n = send(fd, "early", 5, 0);
+        CHECK(n == 5 || errno == EAGAIN);
+    }
+    CHECK(poll(&p, 1, 10000) == 1 && (p.revents & POLLOUT) != 0 && get_int(fd, SOL_SOCKET, SO_ERROR) == 0);
+    CHECK(get_int(fd, D08, SHIM_ASSOCIATED) == 1 && get_int(fd, SOL_SOCKET, SO_SNDBUF) == before);
+    CHECK(connect(fd, SA(to), sizeof to) == 0 && send(fd, "raw", 3, 0) == 3);
 }
 
 /* API-DEF-10, API-DEF-13: without peer, and deferred as ever. */
@@ -420,8 +459,59 @@ static void unreachable(void)
     talk(fd, 3);
 }
 
+/* API-CX-31, API-LLL-14: an address of this host that the lab has added, which is not of the ULID's set. */
+static void outside(void)
+{
+    static const int names[] = { SHIM_LOC_LOCAL_SEND, SHIM_LOC_LOCAL_PREF };
+    int fd = associated(), own = udp();
+    struct sockaddr_in6 a = address("2001:db8:77::1", 0);
+    CHECK(bind(own, SA(a), sizeof a) == 0);
+    loc_rfc all[4];
+    CHECK(list(fd, SHIM_LOCLIST_LOCAL, all) == 3);
+    for (int l = 0; l < 2; l++) {
+        for (int k = 0; k < 2; k++)
+            FAILS(set_locator(fd, levels[l], names[k], &a.sin6_addr), EINVALIDLOCATOR);
+        FAILS(send_locators(fd, levels[l], &a.sin6_addr, NULL), EINVALIDLOCATOR);
+    }
+    all[2].lc_addr = a.sin6_addr;
+    FAILS(setsockopt(fd, RFC, SHIM_LOCLIST_LOCAL, all, 3 * sizeof *all), EINVALIDLOCATOR);
+    CHECK(list(fd, SHIM_LOCLIST_LOCAL, all) == 3);
+    talk(fd, 3);
+}
+
+static int one_of_two;
+static pthread_barrier_t both;
+
+static void *sets_the_timeout(void *unused)
+{
+    pthread_barrier_wait(&both);
+    CHECK(set_int(one_of_two, RFC, SHIM_APP_TIMEOUT, 30) == 0);
+    return unused;
+}
+
+/* API-GEN-19: two threads each set something on a socket that shares its context. One fork serves the socket afterwards, and
+ * has both. */
+static void at_the_same_time(void)
+{
+    int shared = associated();
+    struct in6_addr l = locator(shared, SHIM_LOCLIST_LOCAL, 1), none;
+    memset(&none, 0, sizeof none);
+    CHECK(pthread_barrier_init(&both, NULL, 2) == 0);
+    for (int i = 0; i < 20; i++) {
+        pthread_t thread;
+        one_of_two = associated();
+        CHECK(pthread_create(&thread, NULL, sets_the_timeout, NULL) == 0);
+        pthread_barrier_wait(&both);
+        CHECK(set_locator(one_of_two, D08, SHIM_LOC_LOCAL_SEND, &l) == 0);
+        CHECK(pthread_join(thread, NULL) == 0);
+        CHECK(get_int(one_of_two, D08, SHIM_APP_TIMEOUT) == 30 && is_at(one_of_two, RFC, SHIM_LOC_LOCAL_SEND, &l));
+        CHECK(get_int(shared, D08, SHIM_APP_TIMEOUT) == 0 && is_at(shared, RFC, SHIM_LOC_LOCAL_SEND, &none));
+        close(one_of_two);
+    }
+}
+
 static const struct test tests[] = {
-    TEST(switches), TEST(timers), TEST(lists), TEST(checks), TEST(bad_messages), TEST(leaving), TEST(not_blocking),
+    TEST(raw_not_blocking), TEST(outside), TEST(at_the_same_time), TEST(switches), TEST(timers), TEST(lists), TEST(checks), TEST(bad_messages), TEST(leaving), TEST(not_blocking),
     TEST(not_deferred), TEST(unconnected), TEST(unreachable),
 };
 

@@ -130,6 +130,71 @@ static void two_sockets(void)
     talk(one, 1);
 }
 
+/* API-EX-05, API-EX-09: IPV6_PKTINFO names the ULID that a datagram of an unconnected socket comes from, and with it the
+ * context; the locators of the same message say how it goes: (3,1). */
+static void named_source(void)
+{
+    int one = associated(), fd = udp(), on = 1;
+    char b[100] = { 0 };
+    struct in6_pktinfo info = { .ipi6_ifindex = 0 };
+    struct in6_addr ulid = locator(one, SHIM_LOCLIST_LOCAL, 0), l = locator(one, SHIM_LOCLIST_LOCAL, 2);
+    struct sockaddr_in6 to = address(server, port), name, from;
+    CHECK(setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof on) == 0);
+    struct iovec iov = { b, sizeof b };
+    for (int i = 0; i < 100; i++) {
+        struct control c = { .len = 0 }, back = { .len = sizeof back.octets };
+        info.ipi6_addr = ulid;
+        put(&c, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof info);
+        put_locator(&c, levels[i % 2], SHIM_LOC_LOCAL_SEND, &l);
+        struct msghdr m = message(&iov, 1, &c);
+        m.msg_name = &to;
+        m.msg_namelen = sizeof to;
+        CHECK(sendmsg(fd, &m, 0) == 100);
+        /* The answer comes to the ULID. */
+        struct pollfd p = { fd, POLLIN, 0 };
+        m = message(&iov, 1, &back);
+        m.msg_name = &from;
+        m.msg_namelen = sizeof from;
+        CHECK(poll(&p, 1, 10000) == 1 && recvmsg(fd, &m, 0) == 100);
+        struct cmsghdr *h = CMSG_FIRSTHDR(&m);
+        CHECK(h != NULL && h->cmsg_type == IPV6_PKTINFO && memcmp(CMSG_DATA(h), &ulid, 16) == 0);
+        same_address(&from, server, port);
+    }
+    /* Another source is another pair of ULIDs, which has no context. */
+    struct control c = { .len = 0 };
+    info.ipi6_addr = l;
+    put(&c, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof info);
+    put_locator(&c, D08, SHIM_LOC_LOCAL_SEND, &ulid);
+    struct msghdr m = message(&iov, 1, &c);
+    m.msg_name = &to;
+    m.msg_namelen = sizeof to;
+    FAILS(sendmsg(fd, &m, 0), ENOENT);
+    socklen_t len = sizeof name;
+    CHECK(getsockname(fd, SA(name), &len) == 0 && IN6_IS_ADDR_UNSPECIFIED(&name.sin6_addr));
+}
+
+/* API-EX-08: a locator of the peer in connect is one more ULID, with a context of its own; (1,2) without header. */
+static void locator_as_ulid(void)
+{
+    int one = associated();
+    struct in6_addr p = locator(one, SHIM_LOCLIST_PEER, 1), mine = locator(one, SHIM_LOCLIST_LOCAL, 0), none;
+    memset(&none, 0, sizeof none);
+    struct sockaddr_in6 to = address("::", port), name;
+    to.sin6_addr = p;
+    int fd = udp();
+    CHECK(set_int(fd, D08, SHIM_DEFERRED_CONTEXT_SETUP, 0) == 0);
+    struct sockaddr_in6 from = address("::", 0);
+    from.sin6_addr = mine;
+    CHECK(bind(fd, SA(from), sizeof from) == 0);
+    CHECK(connect(fd, SA(to), sizeof to) == 0 && get_int(fd, D08, SHIM_ASSOCIATED) == 1);
+    socklen_t len = sizeof name;
+    CHECK(getpeername(fd, SA(name), &len) == 0 && same(&name.sin6_addr, &p));
+    CHECK(is_at(fd, D08, SHIM_LOC_PEER_PREF, &p) && is_at(fd, D08, SHIM_LOC_LOCAL_PREF, &mine));
+    /* Set for one, not for the other. */
+    CHECK(set_int(one, D08, SHIM_APP_TIMEOUT, 30) == 0 && get_int(fd, D08, SHIM_APP_TIMEOUT) == 0);
+    talk(fd, 100);
+}
+
 /* One received datagram, and where its control messages stand. */
 struct got {
     struct control c;
@@ -326,7 +391,7 @@ static void received_tagged(void)
 
 static const struct test tests[] = {
     TEST(local_send), TEST(peer_send), TEST(both_send), TEST(local_pref), TEST(peer_pref), TEST(messages),
-    TEST(two_sockets), TEST(received_plain), TEST(received_tagged),
+    TEST(two_sockets), TEST(named_source), TEST(locator_as_ulid), TEST(received_plain), TEST(received_tagged),
 };
 
 /* Answer each datagram; a peer of the second socket becomes its only one, and is answered by the second locators. */
@@ -339,6 +404,10 @@ static void serve(int p)
         CHECK(bind(fd[1 - i], SA(a), sizeof a) == 0);
     }
     int pinned = 0;
+    /* For contexts that raw sockets ask for. */
+    int raw = socket(AF_INET6, SOCK_RAW, 253);
+    struct sockaddr_in6 any = address("::", 0);
+    CHECK(raw >= 0 && bind(raw, SA(any), sizeof any) == 0);
     for (;;) {
         struct pollfd ready[2] = { { fd[0], POLLIN, 0 }, { fd[1], POLLIN, 0 } };
         CHECK(poll(ready, 2, -1) > 0);

@@ -210,6 +210,26 @@ static void lengths_and_pointers(void)
         }
 }
 
+/* API-CM-29: on a stream nothing tells of locators, because kernel TCP has no context. */
+static void locators_of_a_stream(void)
+{
+    int listener = tcp(), on = 1, fd, there;
+    struct sockaddr_in6 a = address(B, 0);
+    socklen_t len = sizeof a;
+    CHECK(bind(listener, SA(a), sizeof a) == 0 && listen(listener, 1) == 0 && getsockname(listener, SA(a), &len) == 0);
+    fd = tcp();
+    CHECK(connect(fd, SA(a), sizeof a) == 0 && (there = accept(listener, NULL, NULL)) >= 0);
+    for (int l = 0; l < 2; l++) {
+        int e = preloaded() ? ENOENT : ENOPROTOOPT;
+        FAILS(setsockopt(fd, levels[l], SHIM_LOC_LOCAL_RECV, &on, sizeof on), e);
+        FAILS(setsockopt(fd, levels[l], SHIM_LOC_PEER_RECV, &on, sizeof on), e);
+    }
+    char b[8], control[256];
+    struct iovec iov = { b, sizeof b };
+    struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control };
+    CHECK(send(there, "x", 1, 0) == 1 && recvmsg(fd, &m, 0) == 1 && m.msg_controllen == 0);
+}
+
 /* API-CM-15, API-CM-22, API-CM-27, API-CM-28, API-FB-04: ancillary data without a context; nothing is sent. */
 static void ancillary_data(void)
 {
@@ -274,4 +294,5 @@ PRELOADED(lengths_and_pointers)
 PRELOADED(ancillary_data)
 
 MAIN(TEST(need_a_context_under_the_shim), TEST(deferred_setup_under_the_shim),
-     TEST(lengths_and_pointers_under_the_shim), TEST(ancillary_data_under_the_shim), TEST(kernel_options))
+     TEST(lengths_and_pointers_under_the_shim), TEST(ancillary_data_under_the_shim), TEST(locators_of_a_stream),
+     TEST(kernel_options))

@@ -416,6 +416,31 @@ ssize_t shim6_read(int fd, void *buf, size_t len);
 ssize_t shim6_readv(int fd, const struct iovec *iov, int n);
 
 /*
+ `preadv2(2)`.
+ */
+ssize_t shim6_preadv2(int fd, const struct iovec *iov, int n, off_t offset, int flags);
+
+/*
+ `pwritev2(2)`.
+ */
+ssize_t shim6_pwritev2(int fd, const struct iovec *iov, int n, off_t offset, int flags);
+
+/*
+ `sendfile(2)`.
+ */
+ssize_t shim6_sendfile(int fd, int from, off_t *offset, size_t count);
+
+/*
+ `splice(2)`.
+ */
+ssize_t shim6_splice(int from,
+                     off_t *from_offset,
+                     int fd,
+                     off_t *offset,
+                     size_t len,
+                     unsigned int flags);
+
+/*
  `dup(2)`: the copy shares options and context.
  */
 int shim6_dup(int fd);
@@ -477,6 +502,7 @@ int shim6_fcntl(int fd, int cmd, ...);
  */
 #ifdef SHIM6_POSIX_NAMES
 #include <fcntl.h>
+#include <sys/sendfile.h>
 #include <unistd.h>
 #define socket shim6_socket
 #define socketpair shim6_socketpair
@@ -500,6 +526,10 @@ int shim6_fcntl(int fd, int cmd, ...);
 #define recvmmsg shim6_recvmmsg
 #define read shim6_read
 #define readv shim6_readv
+#define preadv2 shim6_preadv2
+#define pwritev2 shim6_pwritev2
+#define sendfile shim6_sendfile
+#define splice shim6_splice
 #define dup shim6_dup
 #define dup2 shim6_dup2
 #define dup3 shim6_dup3

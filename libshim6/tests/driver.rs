@@ -239,7 +239,7 @@ fn on_the_wire(side: &driver_lab::Side, data: &[u8]) -> Vec<u8> {
 // the datagram between the ULIDs.
 #[test]
 fn icmp_errors_about_tagged_packets_reach_the_socket() {
-    // S6-15-2
+    // S6-15-2, API-EX-10
     let lab = Lab::new();
     established(&lab);
     blackhole(&lab, 1);
@@ -310,7 +310,7 @@ fn an_unreachable_moves_the_traffic_and_is_not_shown() {
     assert!(a.handle.counters().icmp_errors > 0);
 }
 
-// S6-1-4, S6-B-69: a ULID whose valid lifetime is over takes its context along.
+// S6-1-4, S6-B-69, API-EX-14: a ULID whose valid lifetime is over takes its context along.
 #[test]
 fn a_ulid_that_expires_ends_its_context() {
     let lab = Lab::new();

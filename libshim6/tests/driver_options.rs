@@ -9,7 +9,7 @@ use driver_lab::{Lab, Side, wait_for};
 use shim6::addr::LocatorPair;
 use shim6::driver::cell::{Cell, ForkState};
 use shim6::driver::{Arrival, Configured};
-use shim6::engine::{LocatorError, Settings, Setup};
+use shim6::engine::{Feedback, LocatorError, Settings, Setup};
 use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::sync::Arc;
@@ -168,4 +168,62 @@ fn a_datagram_and_a_sole_socket_choose_their_locators() {
     a.handle.set_hot_standby(&a.cell, false);
     a.handle.detach(&a.cell);
     assert_eq!(a.cell.settings(), Arc::default());
+}
+
+// API-GEN-18
+#[test]
+fn a_new_context_gets_what_was_set_for_the_old_one() {
+    for gone in [false, true] {
+        let lab = established();
+        let a = &lab.a;
+        a.handle.attach(&a.cell);
+        let (ulid, l) = (a.addresses[0], a.addresses[1]);
+        let change = |s: &mut Settings| {
+            (s.pinned_local, s.app_timeout) = (Some(l), Some(Duration::from_secs(30)));
+        };
+        assert!(matches!(a.handle.configure(&a.cell, None, change), Configured::InPlace));
+        wait_for("pin", SOON, || a.cell.forward().is_some_and(|f| f.locators.local == l));
+        // The context goes with its ULID, which comes back
+        a.run(&format!("ip addr change {ulid}/64 dev a1 valid_lft 1 preferred_lft 1"));
+        wait_for("end of the context", SOON * 3, || !a.cell.view().associated);
+        if gone {
+            a.run(&format!("ip addr del {l}/64 dev a2"));
+        }
+        a.run(&format!("ip addr add {ulid}/64 dev a1 nodad"));
+        wait_for("a context", SOON * 5, || {
+            a.handle.establish(&a.cell, a.flow());
+            a.cell.wait_setup(SOON) == Setup::Up
+        });
+        wait_for("the timeout", SOON, || a.cell.view().timers.send_timeout == Duration::from_secs(30));
+        if gone {
+            wait_for("the pin's end", SOON, || a.cell.settings().pinned_local.is_none());
+            assert!(a.log().contains("settings whose locators are gone are dropped"), "{}", lab.state());
+        } else {
+            wait_for("pin", SOON, || a.cell.forward().is_some_and(|f| f.locators.local == l));
+        }
+        assert_eq!(a.cell.settings().app_timeout, Some(Duration::from_secs(30)));
+    }
+}
+
+// API-HOT-13, API-FB-10
+#[test]
+fn hot_standby_adds_up_and_neither_it_nor_feedback_forks() {
+    let lab = established();
+    let a = &lab.a;
+    a.handle.attach(&a.cell);
+    a.handle.attach(&a.cell);
+    a.handle.set_hot_standby(&a.cell, true);
+    a.handle.set_hot_standby(&a.cell, true);
+    wait_for("standby", SOON, || a.cell.view().standby.is_some());
+    a.handle.set_hot_standby(&a.cell, false);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(a.cell.is_hot_standby() && a.cell.view().standby.is_some(), "one socket still has it");
+    a.handle.set_hot_standby(&a.cell, false);
+    wait_for("end of standby", SOON, || a.cell.view().standby.is_none());
+    for feedback in [Feedback::SatisfactoryOutbound, Feedback::Unsatisfactory, Feedback::Unable] {
+        a.handle.feedback(&a.cell, feedback);
+    }
+    wait_for("exploration", SOON, || a.explorations() > 0);
+    assert_eq!((a.cell.users(), a.cell.view().fii), (2, 0));
+    assert_eq!(a.log().matches("context established").count(), 1, "{}", lab.state());
 }

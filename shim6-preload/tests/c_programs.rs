@@ -191,6 +191,15 @@ fn processes() {
     both("processes.c");
 }
 
+/// The main thread leaves by `pthread_exit`, by which a linked program reaches no hook of ours.
+#[test]
+fn endings() {
+    both("endings.c");
+    all_ok(&linked("endings.c", Link::Shared).1, false, &[]);
+    all_ok(&linked("endings.c", Link::Static).1, false, &[]);
+    all_ok(&linked("endings.c", Link::Shared).1, true, &[]);
+}
+
 #[test]
 fn pitfalls() {
     both("pitfalls.c");
@@ -212,7 +221,7 @@ fn options() {
     both("options.c");
 }
 
-// API-GEN-03, API-GEN-05, API-GEN-07, API-GEN-08, API-GEN-09, API-GEN-10, API-GEN-12, API-CM-15, API-CM-28
+// API-GEN-03, API-GEN-05, API-GEN-07, API-GEN-08, API-GEN-09, API-GEN-10, API-GEN-12, API-CM-15, API-CM-28, API-CM-29
 #[test]
 fn options_states() {
     both("options_states.c");

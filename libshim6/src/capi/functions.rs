@@ -9,8 +9,8 @@ use super::guard;
 use crate::ask_or_call;
 use crate::socket::{ops, real};
 use libc::{
-    c_int, c_uint, c_void, iovec, mmsghdr, msghdr, nfds_t, pollfd, size_t, sockaddr, socklen_t, ssize_t,
-    timespec,
+    c_int, c_uint, c_void, iovec, mmsghdr, msghdr, nfds_t, off_t, pollfd, size_t, sockaddr, socklen_t,
+    ssize_t, timespec,
 };
 
 /// An operation that may bypass.
@@ -205,6 +205,54 @@ pub unsafe extern "C" fn shim6_read(fd: c_int, buf: *mut c_void, len: size_t) ->
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shim6_readv(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t {
     asked!(waiting, readv(fd, iov, n))
+}
+
+/// `preadv2(2)`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shim6_preadv2(
+    fd: c_int,
+    iov: *const iovec,
+    n: c_int,
+    offset: off_t,
+    flags: c_int,
+) -> ssize_t {
+    asked!(waiting, preadv2(fd, iov, n, offset, flags))
+}
+
+/// `pwritev2(2)`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shim6_pwritev2(
+    fd: c_int,
+    iov: *const iovec,
+    n: c_int,
+    offset: off_t,
+    flags: c_int,
+) -> ssize_t {
+    asked!(waiting, pwritev2(fd, iov, n, offset, flags))
+}
+
+/// `sendfile(2)`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shim6_sendfile(
+    fd: c_int,
+    from: c_int,
+    offset: *mut off_t,
+    count: size_t,
+) -> ssize_t {
+    asked!(waiting, sendfile(fd, from, offset, count))
+}
+
+/// `splice(2)`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shim6_splice(
+    from: c_int,
+    from_offset: *mut off_t,
+    fd: c_int,
+    offset: *mut off_t,
+    len: size_t,
+    flags: c_uint,
+) -> ssize_t {
+    asked!(waiting, splice(from, from_offset, fd, offset, len, flags))
 }
 
 /// `dup(2)`: the copy shares options and context.

@@ -9,6 +9,7 @@
 //! engine and tracks no descriptor; its functions call the libc names (which are hooks) or the `shim6_*` names instead.
 
 use crate::socket::guard::set_errno;
+use crate::socket::leave;
 use crate::socket::real::{self, Lookup};
 use libc::c_int;
 use std::ffi::{c_char, c_void};
@@ -24,10 +25,14 @@ static SERVED: AtomicU8 = AtomicU8::new(UNKNOWN);
 /// Does this copy do the work?
 #[inline]
 pub(super) fn ours() -> bool {
-    match SERVED.load(Acquire) {
+    let ours = match SERVED.load(Acquire) {
         UNKNOWN => decide(),
         served => served == OURS,
+    };
+    if ours {
+        leave::note_thread();
     }
+    ours
 }
 
 /// Look at the process, once. Two threads that do so at the same time find the same.

@@ -4,6 +4,10 @@
 //! Application threads count traffic into atomics and read the forwarding state; the engine thread samples the
 //! counters when its timers need them. On a healthy path neither side makes a system call for a datagram.
 
+mod meter;
+
+pub use meter::{Meter, attention};
+
 use crate::addr::{ContextTag, Fii, FlowId, LocatorPair, UlidPair};
 use crate::engine::{Bare, ContextTimers, LocatorError, LocatorInfo, Settings, Setup, Wake};
 use crate::event::Switch;
@@ -16,9 +20,6 @@ use std::time::{Duration, Instant};
 
 /// Most pairs whose path MTU a cell keeps for [`Cell::forward_on`].
 const MAX_KEPT: usize = 64;
-
-/// The time of the next datagram sent is asked for.
-const WANTED: u64 = u64::MAX;
 
 /// Names a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -147,7 +148,7 @@ pub struct Sample {
     pub sent: u64,
     /// Datagrams received.
     pub received: u64,
-    /// Octets, both directions.
+    /// Octets, both directions, as far as the engine asked for them ([`Wake::after_bytes`]).
     pub bytes: u64,
     /// When the first datagram left that nothing has been received after.
     pub first_unanswered_sent: Time,
@@ -162,24 +163,16 @@ pub struct Cell {
     fii: Fii,
     /// Of an instance that the peer made, beside the one that the sockets of the pair share.
     instance: bool,
-    rewritten: AtomicBool,
+    meter: &'static Meter,
     /// `forward` is that of the parent's context.
     inherited: AtomicBool,
-    divided: AtomicBool,
     held: AtomicBool,
     routes: RwLock<Vec<(FlowId, Arc<Cell>)>>,
-    associated: AtomicBool,
     forward: RwLock<Option<Forward>>,
     view: RwLock<Arc<ContextView>>,
-    sent: AtomicU64,
-    received: AtomicU64,
     bytes: AtomicU64,
-    first_unanswered_sent: AtomicU64,
-    first_unreplied_received: AtomicU64,
-    /// [`WANTED`], or when the first datagram left after that was set; 0 if that is known to the engine.
+    /// When the first datagram left since the pair changed; 0 if none has, or if the engine knows.
     first_by_pair: AtomicU64,
-    wake_on_sent: AtomicBool,
-    wake_on_received: AtomicBool,
     wake_at_bytes: AtomicU64,
     wake_at_packets: AtomicU64,
     settings: Mutex<Arc<Settings>>,
@@ -190,6 +183,8 @@ pub struct Cell {
     answered: AtomicU32,
     changed: (Mutex<()>, Condvar),
     mtus: Mutex<Vec<(LocatorPair, u32)>>,
+    /// Where payload went before the first pin.
+    unpinned: Mutex<Option<Option<Forward>>>,
 }
 
 impl Cell {
@@ -200,26 +195,21 @@ impl Cell {
 
     /// The cell of a fork.
     pub(super) fn with_fii(ulids: UlidPair, fii: Fii) -> Self {
+        let meter = Meter::take();
+        // Octets are counted until the engine has told that it need not know them.
+        meter.set(attention::ON_SENT | attention::ON_RECEIVED | attention::VOLUME, true);
         Cell {
             ulids,
             fii,
             instance: false,
-            rewritten: AtomicBool::new(false),
+            meter,
             inherited: AtomicBool::new(false),
-            divided: AtomicBool::new(false),
             held: AtomicBool::new(false),
             routes: RwLock::default(),
-            associated: AtomicBool::new(false),
             forward: RwLock::new(None),
             view: RwLock::new(Arc::default()),
-            sent: AtomicU64::new(0),
-            received: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
-            first_unanswered_sent: AtomicU64::new(0),
-            first_unreplied_received: AtomicU64::new(0),
             first_by_pair: AtomicU64::new(0),
-            wake_on_sent: AtomicBool::new(true),
-            wake_on_received: AtomicBool::new(true),
             wake_at_bytes: AtomicU64::new(u64::MAX),
             wake_at_packets: AtomicU64::new(u64::MAX),
             settings: Mutex::default(),
@@ -229,12 +219,15 @@ impl Cell {
             answered: AtomicU32::new(0),
             changed: Default::default(),
             mtus: Mutex::default(),
+            unpinned: Mutex::default(),
         }
     }
 
     /// The cell of an instance that the peer made.
     pub(super) fn of_instance(ulids: UlidPair, fii: Fii) -> Self {
-        Cell { instance: true, ..Cell::with_fii(ulids, fii) }
+        let mut cell = Cell::with_fii(ulids, fii);
+        cell.instance = true;
+        cell
     }
 
     /// The pair.
@@ -394,53 +387,66 @@ impl Cell {
         }
     }
 
+    /// What is touched per datagram.
+    #[inline]
+    pub fn meter(&self) -> &'static Meter {
+        self.meter
+    }
+
     /// Application thread: a datagram of `bytes` octets was sent. `now` is called only where a time is needed.
     /// Returns `true` if the engine has to be woken.
+    #[inline]
     #[must_use]
-    pub fn note_sent(&self, bytes: usize, now: impl FnOnce() -> Time) -> bool {
-        let wanted = self.first_by_pair.load(Relaxed) == WANTED;
-        let wake = take(&self.wake_on_sent);
-        // For the engine the silence begins with the datagram that wakes it
-        if self.first_unanswered_sent.load(Relaxed) == 0 || wanted || wake {
-            let now = now().0.max(1);
-            self.first_unanswered_sent.store(now, Relaxed);
-            if wanted {
-                self.first_by_pair.store(now, Relaxed);
-            }
-        }
-        if self.first_unreplied_received.load(Relaxed) != 0 {
-            self.first_unreplied_received.store(0, Relaxed);
-        }
-        self.count(&self.sent, bytes) | wake
+    pub fn note_sent(&self, bytes: usize, now: impl Fn() -> Time) -> bool {
+        self.meter.note_sent(1, &now) && self.attend_sent(bytes, now)
     }
 
     /// Application thread: a datagram of `bytes` octets was received. As [`Cell::note_sent`].
+    #[inline]
     #[must_use]
-    pub fn note_received(&self, bytes: usize, now: impl FnOnce() -> Time) -> bool {
-        if self.first_unreplied_received.load(Relaxed) == 0 {
-            self.first_unreplied_received.store(now().0.max(1), Relaxed);
-        }
-        if self.first_unanswered_sent.load(Relaxed) != 0 {
-            self.first_unanswered_sent.store(0, Relaxed);
-        }
-        self.count(&self.received, bytes) | take(&self.wake_on_received)
+    pub fn note_received(&self, bytes: usize, now: impl Fn() -> Time) -> bool {
+        self.meter.note_received(1, &now) && self.attend_received(bytes)
     }
 
-    fn count(&self, packets: &AtomicU64, bytes: usize) -> bool {
-        packets.fetch_add(1, Relaxed);
-        let total = self.bytes.fetch_add(bytes as u64, Relaxed) + bytes as u64;
-        let packets = self.sent.load(Relaxed) + self.received.load(Relaxed);
-        if total >= self.wake_at_bytes.load(Relaxed) || packets >= self.wake_at_packets.load(Relaxed) {
-            self.wake_at_bytes.store(u64::MAX, Relaxed);
-            self.wake_at_packets.store(u64::MAX, Relaxed);
-            return true;
+    /// Application thread: what [`Meter::note_sent`] asks for. Returns `true` if the engine has to be woken.
+    #[must_use]
+    pub fn attend_sent(&self, bytes: usize, now: impl FnOnce() -> Time) -> bool {
+        let wake = self.meter.take_bit(attention::ON_SENT);
+        let first = self.meter.take_bit(attention::TIME_SENT);
+        // For the engine the silence begins with the datagram that wakes it
+        if wake || first {
+            let now = now().0.max(1);
+            self.meter.first_unanswered_sent.store(now, Relaxed);
+            if first {
+                self.first_by_pair.store(now, Relaxed);
+            }
         }
-        false
+        self.attend_volume(bytes) | wake
+    }
+
+    /// Application thread: what [`Meter::note_received`] asks for. Returns `true` if the engine has to be woken.
+    #[must_use]
+    pub fn attend_received(&self, bytes: usize) -> bool {
+        self.attend_volume(bytes) | self.meter.take_bit(attention::ON_RECEIVED)
+    }
+
+    fn attend_volume(&self, bytes: usize) -> bool {
+        if !self.meter.needs(attention::VOLUME) {
+            return false;
+        }
+        let total = self.bytes.fetch_add(bytes as u64, Relaxed) + bytes as u64;
+        let enough =
+            total >= self.wake_at_bytes.load(Relaxed) || self.packets() >= self.wake_at_packets.load(Relaxed);
+        enough && self.meter.take_bit(attention::VOLUME)
+    }
+
+    fn packets(&self) -> u64 {
+        self.meter.sent.load(SeqCst) + self.meter.received.0.load(SeqCst)
     }
 
     /// Application thread: `None` while locators equal ULIDs, the usual case, at the cost of one load.
     pub fn forward(&self) -> Option<Forward> {
-        if !self.rewritten.load(Relaxed) {
+        if !self.is_rewritten() {
             return None;
         }
         *self.forward.read()
@@ -449,14 +455,14 @@ impl Cell {
     /// Application thread: are locators other than the ULIDs in use, or may they be for some flows? One load.
     #[inline]
     pub fn is_rewritten(&self) -> bool {
-        self.rewritten.load(Relaxed)
+        self.meter.needs(attention::DETOUR | attention::DIVIDED)
     }
 
     /// Application thread: do flows of the pair have instances of their own, so that [`Cell::of_flow`] has to be asked?
     /// One load.
     #[inline]
     pub fn is_divided(&self) -> bool {
-        self.divided.load(Relaxed)
+        self.meter.needs(attention::DIVIDED)
     }
 
     /// Application thread: the cell of the instance that serves a flow; `None`: this one does.
@@ -470,7 +476,7 @@ impl Cell {
     /// Application thread: does a context serve the pair? One load.
     #[inline]
     pub fn is_associated(&self) -> bool {
-        self.associated.load(Relaxed)
+        self.meter.needs(attention::ASSOCIATED)
     }
 
     /// Application thread: the context as it is now.
@@ -481,11 +487,11 @@ impl Cell {
     /// Engine thread: traffic so far.
     pub fn sample(&self) -> Sample {
         Sample {
-            sent: self.sent.load(SeqCst),
-            received: self.received.load(SeqCst),
+            sent: self.meter.sent.load(SeqCst),
+            received: self.meter.received.0.load(SeqCst),
             bytes: self.bytes.load(SeqCst),
-            first_unanswered_sent: Time(self.first_unanswered_sent.load(SeqCst)),
-            first_unreplied_received: Time(self.first_unreplied_received.load(SeqCst)),
+            first_unanswered_sent: Time(self.meter.first_unanswered_sent.load(SeqCst)),
+            first_unreplied_received: Time(self.meter.first_unreplied_received.load(SeqCst)),
         }
     }
 
@@ -518,12 +524,30 @@ impl Cell {
     pub fn set_forward(&self, forward: Option<Forward>) {
         *self.forward.write() = forward;
         self.look_closer();
-        self.first_by_pair.store(WANTED, SeqCst);
+        self.first_by_pair.store(0, SeqCst);
+        self.meter.set(attention::TIME_SENT, true);
+    }
+
+    /// Application thread: a pin directs payload there from the next datagram on (API-LTX-08), before the engine hears of it.
+    /// `first`: there was none until now, and payload went there.
+    pub fn pin(&self, forward: Option<Forward>, first: Option<Option<Forward>>) {
+        let mut before = self.unpinned.lock();
+        *before = first.or(*before);
+        self.set_forward(forward);
+    }
+
+    /// Application thread: the last pin is gone, so payload goes as before the first (API-LTX-06). If that context or pair
+    /// is no more, the engine says otherwise in a moment.
+    pub fn unpin(&self) {
+        let before = self.unpinned.lock().take();
+        let valid = |f: &Forward| self.view().peer_tag == Some(f.peer_tag);
+        if let Some(before) = before.filter(|f| f.as_ref().is_none_or(valid)) {
+            self.set_forward(before);
+        }
     }
 
     fn look_closer(&self) {
-        let held = self.held.load(SeqCst);
-        self.rewritten.store(held || self.divided.load(SeqCst) || self.forward.read().is_some(), SeqCst);
+        self.meter.set(attention::DETOUR, self.is_held() || self.forward.read().is_some());
     }
 
     /// Application thread: are datagrams of the pair to be dropped as if lost on the way, because the peer would take them
@@ -541,17 +565,14 @@ impl Cell {
 
     /// Engine thread: a control message answered what was sent so far, and the engine was told of that.
     pub(super) fn note_answered(&self) {
-        self.first_unanswered_sent.store(0, Relaxed);
+        self.meter.first_unanswered_sent.store(0, Relaxed);
     }
 
     /// Engine thread: when the first datagram left since the pair changed, once it has; told once.
     pub(super) fn take_first_by_pair(&self) -> Option<Time> {
-        match self.first_by_pair.load(Relaxed) {
-            0 | WANTED => None,
-            at => {
-                self.first_by_pair.store(0, Relaxed);
-                Some(Time(at))
-            }
+        match self.first_by_pair.swap(0, Relaxed) {
+            0 => None,
+            at => Some(Time(at)),
         }
     }
 
@@ -559,8 +580,7 @@ impl Cell {
     pub(super) fn set_routes(&self, routes: Vec<(FlowId, Arc<Cell>)>) {
         let divided = !routes.is_empty();
         *self.routes.write() = routes;
-        self.divided.store(divided, SeqCst);
-        self.look_closer();
+        self.meter.set(attention::DIVIDED, divided);
     }
 
     /// Engine thread: the instances of [`Cell::set_routes`].
@@ -570,26 +590,26 @@ impl Cell {
 
     /// Engine thread: what sockets see from now on.
     pub fn set_view(&self, view: ContextView) {
-        self.associated.store(view.associated, SeqCst);
+        self.meter.set(attention::ASSOCIATED, view.associated);
         *self.view.write() = Arc::new(view);
         self.notify();
     }
 
     /// Engine thread: when it wants to be woken. Sample after this call, so that nothing falls between the two.
     pub fn set_wake(&self, wake: Wake) {
-        let bytes = self.bytes.load(SeqCst);
-        let packets = self.sent.load(SeqCst) + self.received.load(SeqCst);
-        self.wake_at_bytes.store(wake.after_bytes.map_or(u64::MAX, |n| bytes.saturating_add(n)), SeqCst);
-        self.wake_at_packets
-            .store(wake.after_packets.map_or(u64::MAX, |n| packets.saturating_add(n)), SeqCst);
-        self.wake_on_sent.store(wake.on_sent, SeqCst);
-        self.wake_on_received.store(wake.on_received, SeqCst);
+        let at = |left: Option<u64>, now: u64| left.map_or(u64::MAX, |n| now.saturating_add(n));
+        self.wake_at_bytes.store(at(wake.after_bytes, self.bytes.load(SeqCst)), SeqCst);
+        self.wake_at_packets.store(at(wake.after_packets, self.packets()), SeqCst);
+        self.meter.set(attention::VOLUME, wake.after_bytes.is_some() || wake.after_packets.is_some());
+        self.meter.set(attention::ON_SENT, wake.on_sent);
+        self.meter.set(attention::ON_RECEIVED, wake.on_received);
     }
 }
 
-/// Read and clear a flag; the usual case, a clear one, costs a load.
-fn take(flag: &AtomicBool) -> bool {
-    flag.load(Relaxed) && flag.swap(false, SeqCst)
+impl Drop for Cell {
+    fn drop(&mut self) {
+        self.meter.give_back();
+    }
 }
 
 #[cfg(test)]

@@ -46,7 +46,14 @@ impl Runner {
         let wake = self.engine.wake_of(ulids, key.fii);
         let setup = self.engine.setup_of(ulids, 0);
         let Some(t) = self.tracked.get_mut(&key) else { return };
-        t.cell.set_forward_of(associated, forward);
+        let given = t.applied.settings.as_ref().filter(|_| associated && t.applied.fork != ForkState::Failed);
+        t.cell.change_settings(|now| {
+            // Set anew since they were read: a pin among them directs datagrams already (API-LTX-08), and this forward does
+            // not know it. The change has woken us once more.
+            if given.is_none_or(|(settings, _)| Arc::ptr_eq(settings, now)) {
+                t.cell.set_forward_of(associated, forward);
+            }
+        });
         let view = ContextView { associated, setup, fork: t.applied.fork, ..view(info) };
         let old = t.cell.view();
         let news = *old != view;
@@ -162,6 +169,7 @@ impl Runner {
                 untouched
             });
             if taken {
+                tracing::info!(ulids = %key.ulids, fii = key.fii, "settings whose locators are gone are dropped");
                 t.applied.settings = Some((kept, tag));
             }
         }
@@ -244,7 +252,7 @@ pub fn fork_in_use(shared: &Shared, key: CellKey) -> bool {
 fn warn_of_timeout(key: CellKey, settings: &Settings) {
     let timeout = settings.app_timeout.or(settings.path_explore.send_timeout);
     if let Some(t) = timeout.filter(|t| !(10..=100).contains(&t.as_secs())) {
-        tracing::warn!(ulids = %key.ulids, fii = key.fii, "an application set a Send Timeout of {} s", t.as_secs());
+        tracing::warn!(ulids = %key.ulids, fii = key.fii, "an application set a Send Timeout of {t:?}");
     }
 }
 

@@ -96,19 +96,19 @@ impl ShimSocket {
     /// Send one datagram to the peer, by other locators or with feedback. The next one goes as before.
     ///
     /// # Errors
-    /// [`Error::NoContext`], [`Error::Locator`]: it has not been sent. [`Error::Io`] as [`ShimSocket::send`].
+    /// [`Error::NoContext`], [`Error::Misuse`], [`Error::Locator`]: it has not been sent. [`Error::Io`] as [`ShimSocket::send`].
     pub fn send_with(&self, data: &[u8], with: &SendWith) -> Result<usize, Error> {
         let b = with.build();
-        self.descriptor().send_message(Some(data), None, &b.control, b.len).map_err(Error::of_option)
+        self.descriptor().send_message(Some(data), None, &b.control, b.len).map_err(|e| self.refused(e))
     }
 
     /// Tell the shim what the program thinks of the path in use, without sending anything.
     ///
     /// # Errors
-    /// [`Error::NoContext`].
+    /// [`Error::NoContext`], [`Misuse::NotConnected`](super::Misuse::NotConnected).
     pub fn feedback(&self, feedback: Feedback) -> Result<(), Error> {
         let b = SendWith { feedback: Some(feedback), ..SendWith::default() }.build();
-        self.descriptor().send_message(None, None, &b.control, b.len).map(drop).map_err(Error::of_option)
+        self.descriptor().send_message(None, None, &b.control, b.len).map(drop).map_err(|e| self.refused(e))
     }
 
     /// Receive a datagram, and with it the locators by which it came, if [`ShimSocket::set_receive_locators`] asked for

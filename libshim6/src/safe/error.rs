@@ -9,7 +9,7 @@ use std::{fmt, io};
 pub enum Error {
     /// The call makes no sense: a fault of the program.
     Misuse(Misuse),
-    /// No Shim6 context serves the socket: none yet, the peer does not speak Shim6, or the process may not (API-ERR-07).
+    /// No Shim6 context serves the connected socket: none yet, the peer does not speak Shim6, or the process may not (API-ERR-07).
     NoContext,
     /// A locator cannot be used.
     Locator(LocatorError),
@@ -46,6 +46,14 @@ pub enum LocatorError {
 }
 
 impl Error {
+    /// [`Error::NoContext`] of a socket that has no peer either: the fault is the program's, which has to connect it first.
+    pub(crate) fn with_peer(self, has_peer: bool) -> Error {
+        match self {
+            Error::NoContext if !has_peer => Error::Misuse(Misuse::NotConnected),
+            other => other,
+        }
+    }
+
     /// The error of an option or of ancillary data, by its errno.
     pub(crate) fn of_option(e: io::Error) -> Error {
         match e.raw_os_error() {
@@ -109,5 +117,9 @@ mod tests {
         assert!(matches!(of(EUNREACHABLELOCATOR), Error::Locator(LocatorError::Unreachable)));
         assert!(matches!(of(ETOOMANYLOCATORS), Error::Locator(LocatorError::TooMany)));
         assert!(matches!(of(libc::EAGAIN), Error::Io(_)));
+        // The draft's level says the same of a socket without peer as of one without context
+        assert!(matches!(of(libc::ENOENT).with_peer(true), Error::NoContext));
+        assert!(matches!(of(libc::ENOENT).with_peer(false), Error::Misuse(Misuse::NotConnected)));
+        assert!(matches!(of(EINVALIDLOCATOR).with_peer(false), Error::Locator(LocatorError::Invalid)));
     }
 }

@@ -134,7 +134,7 @@ impl ShimSocket {
     /// The locators by which datagrams go now.
     ///
     /// # Errors
-    /// [`Error::NoContext`].
+    /// [`Error::NoContext`], [`Misuse::NotConnected`].
     pub fn current_locators(&self) -> Result<LocatorPair, Error> {
         let get = |name| {
             let mut raw = [0; size_of::<shim_locator_d08>()];
@@ -308,11 +308,19 @@ impl ShimSocket {
     }
 
     fn get(&self, level: c_int, name: c_int, value: &mut [u8]) -> Result<usize, Error> {
-        self.descriptor().option(level, name, value).map_err(Error::of_option)
+        self.descriptor().option(level, name, value).map_err(|e| self.refused(e))
     }
 
     fn set(&self, level: c_int, name: c_int, value: Option<&[u8]>) -> Result<(), Error> {
-        self.descriptor().set_option(level, name, value).map_err(Error::of_option)
+        self.descriptor().set_option(level, name, value).map_err(|e| self.refused(e))
+    }
+
+    /// What an option or ancillary data was refused for.
+    pub(super) fn refused(&self, e: std::io::Error) -> Error {
+        let error = Error::of_option(e);
+        // Asked only where it matters
+        let has_peer = !matches!(error, Error::NoContext) || self.descriptor().name(true).is_ok();
+        error.with_peer(has_peer)
     }
 
     fn int(&self, level: c_int, name: c_int) -> Result<c_int, Error> {

@@ -24,6 +24,7 @@ mod options;
 mod peers;
 mod ports;
 pub mod real;
+mod recent;
 mod refs;
 mod registry;
 mod setup;

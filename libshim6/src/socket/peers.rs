@@ -50,8 +50,8 @@ impl Peers {
         self.entries.get(self.last).map(|e| &e.1)
     }
 
-    /// Remember a peer, in place of what was known about it.
-    pub fn set(&mut self, peer: &SocketAddrV6, entry: Peer) {
+    /// Remember a peer, in place of what was known about it. Which one had to make room, if any.
+    pub fn set(&mut self, peer: &SocketAddrV6, entry: Peer) -> Option<SocketAddrV6> {
         let key = (*peer.ip(), peer.port());
         let index = self.index.get_or_insert_with(HashMap::new);
         attach(&entry);
@@ -59,19 +59,23 @@ impl Peers {
             detach(&self.entries[i].1);
             self.entries[i].1 = entry;
             self.last = i;
-            return;
+            return None;
         }
+        let mut dropped = None;
         if self.entries.len() < MAX_PEERS {
             self.last = self.entries.len();
             self.entries.push((key, entry));
         } else {
             self.last = self.victim;
             self.victim = (self.victim + 1) % MAX_PEERS;
-            index.remove(&self.entries[self.last].0);
+            let oldest = self.entries[self.last].0;
+            index.remove(&oldest);
+            dropped = Some(SocketAddrV6::new(oldest.0, oldest.1, 0, 0));
             detach(&self.entries[self.last].1);
             self.entries[self.last] = (key, entry);
         }
         index.insert(key, self.last);
+        dropped
     }
 
     /// Note how long a datagram to a known peer may wait for its context.
@@ -126,8 +130,12 @@ mod tests {
         let mut peers = Peers::new();
         let entry = |i| Peer { local: *address(i).ip(), cell: None, heard: false, setup_until: None };
         for i in 0..MAX_PEERS + 10 {
-            peers.set(&address(i), entry(i));
-            peers.set(&address(i), entry(i + 1));
+            let oldest = i.checked_sub(MAX_PEERS).map(address);
+            assert_eq!(
+                peers.set(&address(i), entry(i)).map(|a| (*a.ip(), a.port())),
+                oldest.map(|a| (*a.ip(), a.port()))
+            );
+            assert!(peers.set(&address(i), entry(i + 1)).is_none());
         }
         assert_eq!(peers.iter().count(), MAX_PEERS);
         for i in 0..10 {

@@ -137,7 +137,21 @@ mod linked {
         sendmmsg write writev recv recvfrom recvmsg recvmmsg read readv sendfile splice close fclose dup dup2 dup3
         poll fcntl
     }
-    looked_up! { __recv_chk __recvfrom_chk __read_chk close_range preadv2 pwritev2 munmap mprotect shmdt }
+    looked_up! { __recv_chk __recvfrom_chk __read_chk close_range munmap mprotect shmdt }
+
+    /// A static executable may have a C library without these.
+    macro_rules! by_number {
+        ($($name:ident $number:ident)*) => {$(
+            pub fn $name() -> *mut c_void {
+                unsafe extern "C" fn call(fd: c_int, iov: *const iovec, n: c_int, at: off_t, flags: c_int) -> ssize_t {
+                    // SAFETY: the application's arguments. On 64 bits `at` is whole in the first of its two halves.
+                    unsafe { libc::syscall(libc::$number, fd, iov, n, at, 0, flags) as ssize_t }
+                }
+                call as *const () as *mut c_void
+            }
+        )*};
+    }
+    by_number! { preadv2 SYS_preadv2 pwritev2 SYS_pwritev2 }
 }
 
 real! {

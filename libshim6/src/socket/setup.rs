@@ -2,7 +2,7 @@
 //!
 //! A non-blocking connect has to come back at once, and the application's own descriptor must not poll as writable before
 //! the attempt has ended. A UDP socket always does, so its send queue is filled: data that MSG_MORE holds back counts
-//! there, and SO_SNDBUF is lowered below it. At the end SO_SNDBUF gets its value back, and a send from an address that
+//! there, of raw sockets too, and SO_SNDBUF is lowered below it. At the end SO_SNDBUF gets its value back, and a send from an address that
 //! cannot be read makes the kernel drop what it held back and wake whoever polls. Nothing of it is ever sent.
 
 use super::ops::cell_for_options;
@@ -145,13 +145,12 @@ fn first_to(socket: &Pinned, fd: c_int, to: &SocketAddrV6, limit: Duration) -> O
     (until > now).then(|| (cell, until.since(now)))
 }
 
-/// Fill the send queue of a connected UDP socket and watch the attempt. `false`: not possible.
+/// Fill the send queue of a connected UDP or raw socket and watch the attempt. `false`: not possible, as where the program
+/// writes the IPv6 header itself.
 fn hold(socket: &Pinned, fd: c_int, cell: Arc<Cell>, limit: Duration) -> bool {
     const DATA: [u8; 4000] = [0; 4000];
     let option = |name| sys::int_option(fd, libc::SOL_SOCKET, name).ok();
-    let (Some(send_buffer), Some(libc::SOCK_DGRAM)) = (option(libc::SO_SNDBUF), option(libc::SO_TYPE)) else {
-        return false;
-    };
+    let Some(send_buffer) = option(libc::SO_SNDBUF) else { return false };
     if WAITING.fetch_add(1, SeqCst) >= MAX_WAITING {
         WAITING.fetch_sub(1, SeqCst);
         return false;

@@ -1,11 +1,12 @@
 //! What the shim knows about one socket, and the type-stable pool in which these records live.
 
-use super::peers::Peers;
+use super::peers::{Peer, Peers};
+use super::recent::{Known, Recent};
 use super::refs::{PIN, Record, Refs};
 use super::setup::Waiting;
 use super::{backend, guard, registry};
 use crate::addr::{FlowId, UlidPair};
-use crate::driver::cell::{Cell, Forward};
+use crate::driver::cell::{Cell, Forward, Meter};
 use crate::driver::udp::UDP;
 use std::cell::UnsafeCell;
 use std::net::{Ipv6Addr, SocketAddrV6};
@@ -82,6 +83,8 @@ pub mod flag {
     pub const LOCAL_RECV: u32 = LOCAL_RECV_D08 | LOCAL_RECV_R6316;
     /// SHIM_LOC_PEER_RECV is 1.
     pub const PEER_RECV: u32 = PEER_RECV_D08 | PEER_RECV_R6316;
+    /// With one of these, sending from a connected socket takes more than counting on a healthy path.
+    pub const SENDING: u32 = DONT_SHIM | GATHERED | NOT_DEFERRED | WAITING;
     /// Received ancillary data is looked at, on a connected socket too.
     pub const LOOKED_AT: u32 = LOCAL_RECV | PEER_RECV | OUR_FLOWINFO | OUR_PKTINFO | APP_FLOWINFO;
 }
@@ -92,6 +95,8 @@ pub struct Socket {
     refs: Refs,
     flags: AtomicU32,
     cell: AtomicPtr<Cell>,
+    /// That of the cell.
+    meter: AtomicPtr<Meter>,
     /// 0 until known. The kernel gives a raw socket the number of its protocol.
     pub local_port: AtomicU32,
     /// Next header of what a raw socket sends; 0 for UDP.
@@ -100,6 +105,8 @@ pub struct Socket {
     pub segment: AtomicU32,
     /// The kernel's name for the socket; a descriptor that shows another one was replaced behind our back.
     pub cookie: AtomicU64,
+    /// Of `Inner::peers`.
+    pub recent: Recent,
     inner: ForkLock<Inner>,
     /// In the list of all records; set once.
     next: AtomicPtr<Socket>,
@@ -194,10 +201,12 @@ impl Socket {
                 refs: Refs::new(),
                 flags: AtomicU32::new(0),
                 cell: AtomicPtr::new(ptr::null_mut()),
+                meter: AtomicPtr::new(ptr::null_mut()),
                 local_port: AtomicU32::new(0),
                 raw_protocol: AtomicU32::new(0),
                 segment: AtomicU32::new(0),
                 cookie: AtomicU64::new(0),
+                recent: Recent::new(),
                 inner: ForkLock::new(Inner::new()),
                 next: AtomicPtr::new(ptr::null_mut()),
                 next_dead: AtomicPtr::new(ptr::null_mut()),
@@ -273,6 +282,22 @@ impl Socket {
         }
     }
 
+    /// The meter of a connected socket with a cell and none of these flags; it needs no pin.
+    #[inline(always)]
+    pub fn connected_meter(&self, without: u32) -> Option<&'static Meter> {
+        if !self.is(Mode::Connected, without) {
+            return None;
+        }
+        // SAFETY: meters are never freed.
+        unsafe { self.meter.load(Acquire).as_ref() }
+    }
+
+    /// Is the mode this one, and none of these flags set?
+    #[inline(always)]
+    pub fn is(&self, mode: Mode, without: u32) -> bool {
+        self.flags.load(Acquire) & (MODE | without) == mode as u32
+    }
+
     /// The cell of a connected socket. Only for a pinned record: it lives as long as the pin.
     #[inline]
     pub fn cell(&self) -> Option<&Cell> {
@@ -293,7 +318,9 @@ impl Socket {
 
     /// Change the cell; the new one knows of this socket already. The caller has the record pinned, once.
     pub fn set_cell(&self, cell: Option<Arc<Cell>>) {
+        let meter = cell.as_ref().map_or(ptr::null(), |c| ptr::from_ref(c.meter()));
         let new = cell.map_or(ptr::null_mut(), |c| Arc::into_raw(c).cast_mut());
+        self.meter.store(meter.cast_mut(), SeqCst);
         let old = self.cell.swap(new, SeqCst);
         let mut inner = self.inner();
         if !old.is_null() {
@@ -309,6 +336,42 @@ impl Socket {
     /// The part under the lock; inside `guard::slow` or on the engine thread only.
     pub fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock()
+    }
+
+    /// What is known about a peer of an unconnected socket. Inside `guard::slow` only.
+    pub fn peer(&self, addr: &SocketAddrV6) -> Option<Peer> {
+        let mut inner = self.inner();
+        let peer = inner.peers.get(addr)?.clone();
+        self.remember(addr, &peer, &inner);
+        Some(peer)
+    }
+
+    /// Remember a peer of an unconnected socket. Inside `guard::slow` only.
+    pub fn set_peer(&self, addr: &SocketAddrV6, peer: Peer) {
+        let mut inner = self.inner();
+        self.remember(addr, &peer, &inner);
+        if let Some(oldest) = inner.peers.set(addr, peer) {
+            self.recent.forget(&oldest);
+        }
+    }
+
+    fn remember(&self, addr: &SocketAddrV6, peer: &Peer, inner: &Inner) {
+        match &peer.cell {
+            Some(cell) => {
+                let unbound = inner.local.is_unspecified();
+                let known = Known { local: peer.local, heard: peer.heard, unbound, meter: cell.meter() };
+                self.recent.set(addr, known);
+            }
+            None => self.recent.forget(addr),
+        }
+    }
+
+    /// Forget all peers of an unconnected socket. Inside `guard::slow` only.
+    pub fn forget_peers(&self) {
+        let mut inner = self.inner();
+        self.recent.clear();
+        inner.peers.clear();
+        inner.aliases.clear();
     }
 
     /// Leave the cell, with everything that was set for it (API-GEN-17). The caller has the record pinned, once.
@@ -336,7 +399,9 @@ impl Socket {
     unsafe fn after_fork(&self) {
         // SAFETY: the parent's cells are never freed in the child.
         let cell = unsafe { self.cell.swap(ptr::null_mut(), SeqCst).as_ref() };
+        self.meter.store(ptr::null_mut(), SeqCst);
         self.set(flag::NO_CELL, cell.is_some());
+        self.recent.clear();
         // The parent's engine has them.
         self.set(flag::HOT | flag::WAITING, false);
         // Threads of the parent that had the record pinned do not exist here.
@@ -411,12 +476,14 @@ pub fn sweep() {
     while let Some(socket) = unsafe { next.as_ref() } {
         next = socket.next_dead.load(Acquire);
         registry::remove(socket);
+        socket.meter.store(ptr::null_mut(), SeqCst);
         let cell = socket.cell.swap(ptr::null_mut(), SeqCst);
         if !cell.is_null() {
             // SAFETY: the pointer came from `Arc::into_raw`; no thread has the record pinned.
             let cell = unsafe { Arc::from_raw(cell) };
             socket.part_from(&cell);
         }
+        socket.recent.clear();
         *socket.inner() = Inner::new();
         for field in [&socket.local_port, &socket.raw_protocol, &socket.segment, &socket.flags] {
             field.store(0, Release);

@@ -25,6 +25,9 @@ static REFUSED: Mutex<Vec<UlidPair>> = Mutex::new(Vec::new());
 static ARRIVAL: Mutex<(Option<UlidPair>, Option<LocatorPair>)> = Mutex::new((None, None));
 static WOKEN: Mutex<Vec<(UlidPair, Option<FlowId>)>> = Mutex::new(Vec::new());
 
+static FEEDBACK: Mutex<Vec<(UlidPair, Feedback)>> = Mutex::new(Vec::new());
+static CONFIGURED: Mutex<Vec<UlidPair>> = Mutex::new(Vec::new());
+
 struct Recorder;
 
 impl Backend for Recorder {
@@ -67,10 +70,11 @@ impl Backend for Recorder {
     fn detach(&self, _: &Cell) {}
     fn configure(
         &self,
-        _: &Arc<Cell>,
+        cell: &Arc<Cell>,
         _: Option<FlowId>,
         change: &mut dyn FnMut(&mut Settings),
     ) -> Configured {
+        CONFIGURED.lock().unwrap().push(cell.ulids());
         change(&mut Settings::default());
         Configured::InPlace
     }
@@ -79,7 +83,9 @@ impl Backend for Recorder {
     }
     fn set_hot_standby(&self, _: &Cell, _: bool) {}
     fn probe_peer(&self, _: &Cell, _: Ipv6Addr) {}
-    fn feedback(&self, _: &Cell, _: Feedback) {}
+    fn feedback(&self, cell: &Cell, feedback: Feedback) {
+        FEEDBACK.lock().unwrap().push((cell.ulids(), feedback));
+    }
     fn establish(&self, _: &Cell, _: Option<FlowId>) {}
     fn abandon_setup(&self, _: &Cell) {}
     fn forward_for(
@@ -114,6 +120,8 @@ fn world(f: impl FnOnce() + Send) {
     SENT.lock().unwrap().clear();
     REFUSED.lock().unwrap().clear();
     WOKEN.lock().unwrap().clear();
+    FEEDBACK.lock().unwrap().clear();
+    CONFIGURED.lock().unwrap().clear();
     in_netns(|| {
         run("ip link set lo up; ip link add d0 type veth peer name d1; ip link set d0 up; ip link set d1 up;
              ip addr add 2001:db8:1::1/64 dev d0 nodad; ip addr add 2001:db8:2::1/64 dev d0 nodad;
@@ -262,6 +270,26 @@ impl Sock {
             assert_eq!(r, 0, "{}", io::Error::last_os_error());
         }
         (sys::from_raw(&raw[0]), sys::from_raw(&raw[1]))
+    }
+    /// A datagram, or none, with one message of ancillary data at the draft's level.
+    fn send_with(&self, data: Option<&[u8]>, kind: c_int, value: &[u8]) -> Result<usize, i32> {
+        let mut control = [0u64; 8];
+        // SAFETY: all zero is a valid value; the header and what it points to are locals that outlive the call.
+        result(unsafe {
+            let mut m: libc::msghdr = std::mem::zeroed();
+            let mut iov = libc::iovec {
+                iov_base: data.map_or(std::ptr::null_mut(), |d| d.as_ptr().cast_mut().cast()),
+                iov_len: data.map_or(0, <[u8]>::len),
+            };
+            (m.msg_iov, m.msg_iovlen) = (&raw mut iov, usize::from(data.is_some()));
+            m.msg_control = control.as_mut_ptr().cast();
+            m.msg_controllen = libc::CMSG_SPACE(value.len() as u32) as usize;
+            let c = libc::CMSG_FIRSTHDR(&raw const m);
+            ((*c).cmsg_level, (*c).cmsg_type) = (0x5533, kind);
+            (*c).cmsg_len = libc::CMSG_LEN(value.len() as u32) as usize;
+            std::ptr::copy_nonoverlapping(value.as_ptr(), libc::CMSG_DATA(c), value.len());
+            ops::sendmsg(self.0, &raw const m, 0).unwrap_or_else(|_| real::sendmsg(self.0, &raw const m, 0))
+        })
     }
     fn shim(&self, level: c_int, name: c_int, room: usize) -> Result<Vec<u8>, i32> {
         let mut b = vec![0u8; room];
@@ -757,6 +785,84 @@ fn the_options_show_the_context() {
         assert_eq!(twin.shim(d08, 2, 4), Ok(vec![1, 0, 0, 0]));
         pair.set_view(ContextView::default());
         assert_eq!(associated(d08), 0);
+    });
+}
+
+/// Two sockets of one pair, whose context has a second locator here that the peer knows.
+fn two_of_one_pair() -> (Sock, Sock, Arc<Cell>) {
+    let (one, two) = (Sock::new(), Sock::new());
+    one.connect(at(P, 7));
+    two.connect(at(P, 7));
+    let pair = cell(&sys::local_name(one.0).unwrap().ip().to_string(), P);
+    let local: Vec<_> = [A, B].iter().map(|a| LocatorInfo { accepted: true, ..info(a) }).collect();
+    pair.set_view(ContextView {
+        associated: true,
+        current: Some(pair.ulids().as_locators()),
+        peer_tag: Some(ContextTag::new(5)),
+        available: local.clone(),
+        local,
+        peer: vec![info(P)],
+        ..ContextView::default()
+    });
+    pair.set_forward(None);
+    (one, two, pair)
+}
+
+// API-CM-36: REAP's timers hear of a datagram by the count of the context, however it went.
+#[test]
+fn a_datagram_with_locators_of_its_own_counts_for_the_context() {
+    world(|| {
+        let (one, _two, pair) = two_of_one_pair();
+        let mut name = [0; 28];
+        name[..2].copy_from_slice(&(libc::AF_INET6 as u16).to_ne_bytes());
+        name[8..24].copy_from_slice(&ip(B).octets());
+        let woken = |pair: &Cell| WOKEN.lock().unwrap().iter().filter(|w| w.0 == pair.ulids()).count();
+        pair.set_wake(crate::engine::Wake { on_sent: true, ..Default::default() });
+        let before = woken(&pair);
+        assert_eq!(one.send_with(Some(b"by another"), 8, &name), Ok(10));
+        assert_eq!(SENT.lock().unwrap().len(), 1);
+        let sample = pair.sample();
+        assert_eq!((sample.sent, sample.bytes, woken(&pair)), (1, 10, before + 1));
+    });
+}
+
+// API-FB-03, API-FB-09, API-FB-10
+#[test]
+fn feedback_is_taken_from_every_socket_of_the_context() {
+    world(|| {
+        let (one, two, pair) = two_of_one_pair();
+        for socket in [&one, &two] {
+            for indicator in 0..4 {
+                assert_eq!(socket.send_with(None, 15, &[0, indicator, 0, 0]), Ok(0));
+            }
+            let told: Vec<_> = FEEDBACK.lock().unwrap().drain(..).collect();
+            let all = [Feedback::Unable, Feedback::Unsatisfactory, Feedback::SatisfactoryOutbound];
+            assert_eq!(told, all.map(|f| (pair.ulids(), f)), "nothing follows from indicator 0");
+        }
+        assert!(CONFIGURED.lock().unwrap().is_empty() && SENT.lock().unwrap().is_empty());
+        assert_eq!(pair.sample().sent, 0);
+    });
+}
+
+// API-LRX-08, API-LRX-09
+#[test]
+fn the_receive_switches_belong_to_the_socket() {
+    world(|| {
+        let (one, two, pair) = two_of_one_pair();
+        let on: c_int = 1;
+        // SAFETY: the buffer outlives the call.
+        let set = |name| unsafe { ops::setsockopt(one.0, 0x5533, name, (&raw const on).cast(), 4) };
+        let read = |s: &Sock| [6, 7].map(|name| s.shim(0x5533, name, 4).map(|value| value[0]));
+        assert_eq!((set(6), read(&one), read(&two)), (Ok(0), [Ok(1), Ok(0)], [Ok(0), Ok(0)]));
+        assert!(CONFIGURED.lock().unwrap().is_empty(), "no change of the context, so no fork");
+        // Without the context, and with the next one
+        let view = pair.view();
+        pair.set_view(ContextView::default());
+        assert_eq!(read(&one), [Err(libc::ENOENT), Err(libc::ENOENT)]);
+        pair.set_view(ContextView::clone(&view));
+        assert_eq!((read(&one), read(&two)), ([Ok(1), Ok(0)], [Ok(0), Ok(0)]));
+        // As opposed to what is the context's
+        assert_eq!((set(12), CONFIGURED.lock().unwrap().len()), (Ok(0), 1));
     });
 }
 

@@ -8,7 +8,8 @@ fn info(addr: &str, probed: bool) -> LocatorInfo {
     LocatorInfo { verified: true, probed, accepted: true, ifindex: 3, ..LocatorInfo::new(a(addr)) }
 }
 
-/// Two locators each, the ULIDs in use; of the peer's others `::b2` is probed, `::b3` not, `::b4` unreachable.
+/// Two locators each, the ULIDs in use; of the peer's others `::b2` is probed, `::b3` not, `::b4` unreachable, `::b6`
+/// not verified.
 fn cell() -> Cell {
     let ulids = UlidPair { local: a("2001:db8::a1"), peer: a("2001:db8::b1") };
     let cell = Cell::new(ulids);
@@ -16,6 +17,7 @@ fn cell() -> Cell {
     let local = vec![info("2001:db8::a1", true), info("2001:db8::a2", true)];
     let mut peer = vec![info("2001:db8::b1", false), info("2001:db8::b2", true), info("2001:db8::b3", false)];
     peer.push(LocatorInfo { unreachable: true, ..info("2001:db8::b4", true) });
+    peer.push(LocatorInfo { verified: false, ..info("2001:db8::b6", true) });
     cell.set_view(ContextView {
         associated: true,
         setup: Setup::Up,
@@ -43,6 +45,8 @@ fn locators_are_checked() {
         ("b3", Ok(()), Err(LocatorError::Unverified)),
         ("b4", Err(LocatorError::Unreachable), Err(LocatorError::Unreachable)),
         ("b5", Err(LocatorError::Invalid), Err(LocatorError::Invalid)),
+        // API-PPF-09
+        ("b6", Err(LocatorError::Invalid), Err(LocatorError::Invalid)),
     ];
     for (addr, listed, usable) in peers {
         let addr = a(&format!("2001:db8::{addr}"));
@@ -76,6 +80,30 @@ fn a_datagram_may_go_its_own_way() {
     assert_eq!(on(None, Some("b2")).unwrap().unwrap().mtu, 1300);
     let bare = Cell::new(cell.ulids());
     assert_eq!(bare.forward_on(None, None, |_| 1400), Err(LocatorError::Invalid), "no context");
+}
+
+// API-LTX-06, API-LTX-08
+#[test]
+fn a_pin_holds_at_once_and_so_does_its_end() {
+    let cell = cell();
+    let on = |local: &str| cell.forward_on(Some(a(local)), None, |_| 1400).unwrap();
+    let (first, second) =
+        (on("2001:db8::a2"), cell.forward_on(None, Some(a("2001:db8::b2")), |_| 1400).unwrap());
+    assert!(first.is_some() && second.is_some() && first != second);
+    cell.pin(first, Some(None));
+    assert_eq!((cell.forward(), cell.is_rewritten()), (first, true));
+    cell.pin(second, None);
+    assert_eq!(cell.forward(), second);
+    cell.unpin();
+    assert_eq!((cell.forward(), cell.is_rewritten()), (None, false), "as before the first");
+    cell.unpin();
+    assert_eq!(cell.forward(), None);
+    // What went before belongs to a context that is no more
+    cell.set_forward(first);
+    cell.pin(second, Some(first));
+    cell.set_view(ContextView { peer_tag: Some(ContextTag::new(6)), ..(*cell.view()).clone() });
+    cell.unpin();
+    assert_eq!(cell.forward(), second);
 }
 
 // API-DEF-11, API-GEN-20

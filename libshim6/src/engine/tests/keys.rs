@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::crypto::{CgaSeed, SigningKey, generate_cga, verify_signature};
-use crate::engine::Dropped;
+use crate::driver::cell::ContextView;
+use crate::engine::{Dropped, LocatorError, LocatorPreference, Settings};
 use crate::identity::IdentityKind;
 use crate::wire::{LocatorList, Options, ReapState, method};
 use std::ops::ControlFlow;
@@ -258,6 +259,38 @@ fn a_new_prefix_is_announced_by_a_signed_update() {
     w.run(ms(100));
     assert_eq!(w.count(64), 0);
     assert_eq!(w.info(0).unwrap().local.len(), 2);
+}
+
+#[test]
+fn an_application_offers_any_address_of_a_host_with_a_key() {
+    // API-LLL-15, API-ERR-03, API-CX-29
+    for host in [cga_host(0xa, 2, 0), set_host(0xa, 2, 1)] {
+        let mut w = connect(host.clone(), cga_host(0xb, 0, 1));
+        let (ulid, other) = (host[0].addr, host.last().unwrap().addr);
+        let view =
+            |w: &World| ContextView { available: w.info(0).unwrap().available, ..ContextView::default() };
+        assert_eq!(view(&w).check_local(other), Ok(()));
+        let list = Some(vec![(other, LocatorPreference::default())]);
+        let (now, ulids) = (w.now, w.ulids(0, 1));
+        let settings = Settings { local_list: list, ..Settings::default() };
+        w.hosts[0].engine.configure(now, ulids, 0, Arc::new(settings));
+        w.run(ms(100));
+        let (told, signed) = signed(&w.last(64).message(), &host[0]);
+        assert_eq!(told.locators.iter().map(|l| l.1).collect::<Vec<_>>(), [other, ulid]);
+        assert!(signed.contains(&other));
+        let peer = w.info(1).unwrap().peer;
+        assert_eq!(
+            peer.iter().map(|l| (l.addr, l.verified)).collect::<Vec<_>>(),
+            [(other, true), (ulid, true)]
+        );
+    }
+    // API-CX-31: without a key an address of this host that is not of the set is no valid locator
+    let mut host = hba(0xa, &[1, 2], 3);
+    host.push(plain("2001:db8:77::1", 9));
+    let w = connect(host.clone(), cga_host(0xb, 0, 1));
+    let view = ContextView { available: w.info(0).unwrap().available, ..ContextView::default() };
+    assert_eq!(view.check_local(host[1].addr), Ok(()));
+    assert_eq!(view.check_local(host[2].addr), Err(LocatorError::Invalid));
 }
 
 #[test]

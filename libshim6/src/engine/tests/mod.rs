@@ -1,5 +1,6 @@
 //! Tests of the engine: whole hosts on a network of the tests' own, in virtual time.
 
+mod api;
 mod attacks;
 mod crossing;
 mod establish;
@@ -17,7 +18,7 @@ mod units;
 use super::{
     ContextInfo, ContextState, Datagram, Deliver, Direction, Engine, HostPolicy, LocalLocator, Transmit,
 };
-use crate::addr::{ContextTag, FlowId, LocatorPair, UlidPair};
+use crate::addr::{ContextTag, Fii, FlowId, LocatorPair, UlidPair};
 use crate::config::Config;
 use crate::crypto::HbaSet;
 use crate::event::{Event, EventKind};
@@ -54,6 +55,7 @@ pub(super) struct Policy {
     pub(super) first: bool,
     pub(super) owns_default: bool,
     pub(super) takes_bare: bool,
+    pub(super) fork_in_use: bool,
     pub(super) asked_flow: Option<FlowId>,
 }
 
@@ -84,6 +86,9 @@ impl HostPolicy for Shared {
     fn takes_bare(&self, _: UlidPair, _: Option<FlowId>) -> bool {
         self.0.lock().unwrap().takes_bare
     }
+    fn fork_in_use(&self, _: UlidPair, _: Fii) -> bool {
+        self.0.lock().unwrap().fork_in_use
+    }
 }
 
 /// A payload packet that an engine delivered.
@@ -112,6 +117,7 @@ impl Host {
             first: true,
             owns_default: true,
             takes_bare: true,
+            fork_in_use: true,
             asked_flow: None,
         }));
         let host = Box::new(Shared(policy.clone()));

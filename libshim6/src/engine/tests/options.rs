@@ -5,7 +5,7 @@ use crate::engine::{Feedback, LocatorPreference, PathExplore, Settings, Setup};
 use crate::event::{DiscardReason, Evidence, FailureCause, SwitchCause};
 use crate::wire::message_type as ty;
 
-fn set(w: &mut World, host: usize, change: impl FnOnce(&mut Settings)) {
+pub(super) fn set(w: &mut World, host: usize, change: impl FnOnce(&mut Settings)) {
     let (now, ulids) = (w.now, w.ulids(host, 1 - host));
     let mut s = Settings::clone(&w.info(host).unwrap().settings);
     change(&mut s);
@@ -13,11 +13,11 @@ fn set(w: &mut World, host: usize, change: impl FnOnce(&mut Settings)) {
     w.flush();
 }
 
-fn pair_of(w: &World, local: usize, peer: usize) -> LocatorPair {
+pub(super) fn pair_of(w: &World, local: usize, peer: usize) -> LocatorPair {
     LocatorPair { local: w.hosts[0].a(local), peer: w.hosts[1].a(peer) }
 }
 
-fn updates(w: &World) -> Vec<wire::UpdateRequest> {
+pub(super) fn updates(w: &World) -> Vec<wire::UpdateRequest> {
     let all = w.log.iter().filter(|s| s.ty() == ty::UPDATE_REQUEST && s.host == 0);
     all.map(|s| match s.message() {
         Message::UpdateRequest(m) => m,
@@ -27,7 +27,7 @@ fn updates(w: &World) -> Vec<wire::UpdateRequest> {
 }
 
 /// Probe every pair of the peer's locators.
-fn probe_all(w: &mut World) {
+pub(super) fn probe_all(w: &mut World) {
     let ulids = w.ulids(0, 1);
     for i in 0..w.hosts[1].addrs.len() {
         let (now, addr) = (w.now, w.hosts[1].a(i));
@@ -378,7 +378,7 @@ fn feedback_acts_as_the_table_says() {
     assert_eq!(w.info(0).unwrap().current, ulids.as_locators());
 }
 
-fn fork(w: &mut World, fii: u32, settings: Settings) -> bool {
+pub(super) fn fork(w: &mut World, fii: u32, settings: Settings) -> bool {
     let (now, ulids) = (w.now, w.ulids(0, 1));
     let flow = FlowId { protocol: 17, local_port: 5, peer_port: 6 };
     let made = w.hosts[0].engine.fork(now, ulids, fii, Arc::new(settings), Some(flow));

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Error, Misuse};
+use crate::{Error, Feedback, Misuse, SendWith};
 
 fn pair() -> (ShimSocket, ShimSocket) {
     let server = ShimSocket::bind("[::1]:0").unwrap();
@@ -59,6 +59,15 @@ fn options_without_a_context() {
     }
     assert!(matches!(server.local_locators(), Err(Error::Misuse(Misuse::NotConnected))));
     assert!(matches!(client.local_locators(), Err(Error::NoContext)));
+    // Also where the draft's level is asked, which knows one error for both
+    assert!(matches!(server.current_locators(), Err(Error::Misuse(Misuse::NotConnected))));
+    assert!(matches!(client.current_locators(), Err(Error::NoContext)));
+    assert!(matches!(server.feedback(Feedback::Unable), Err(Error::Misuse(Misuse::NotConnected))));
+    assert!(matches!(client.feedback(Feedback::Unable), Err(Error::NoContext)));
+    let with = SendWith { local: Some("2001:db8::1".parse().unwrap()), ..SendWith::default() };
+    assert!(matches!(server.send_with(b"x", &with), Err(Error::Misuse(Misuse::NotConnected))));
+    assert!(matches!(client.send_with(b"x", &with), Err(Error::NoContext)));
+    assert!(matches!(client.set_app_timeout(Some(Duration::ZERO)), Err(Error::Misuse(Misuse::BadValue))));
 }
 
 #[test]

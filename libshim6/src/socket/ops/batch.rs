@@ -7,8 +7,8 @@ use super::super::{Bypass, Outcome, real, sys};
 use super::named::{Control, header, source_is_gone};
 use super::rewritten::{MAX_DATA, rewritten, segment_size, send_packets, slices};
 use super::send::{MAX_BATCH, describe};
-use super::way::{NOT_OURS, Out, Way, way};
-use super::{activated, ancillary, is_path_error, learn_port, note_sent, own_cell, refused};
+use super::way::{Out, Way, way};
+use super::{activated, ancillary, learn_port, note_sent, quick, refused};
 use crate::driver::build_udp;
 use crate::driver::cell::{Cell, Forward};
 use libc::{c_int, c_uint, mmsghdr, sockaddr_in6};
@@ -29,13 +29,13 @@ pub unsafe fn sendmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flags: c_int) -
     if let Some(done) = unsafe { each(fd, msgs, n, flags) } {
         return done;
     }
-    let socket = activated(fd).ok_or(Bypass)?;
     // SAFETY: the application passed `n` structures at `msgs`; the kernel takes no more than MAX_BATCH.
     let msgs = unsafe { std::slice::from_raw_parts_mut(msgs, n) };
     // SAFETY: as above.
-    if let Some(done) = unsafe { healthy_batch(&socket, fd, msgs, flags) } {
+    if let Some(done) = unsafe { quickly(fd, msgs, flags) } {
         return Ok(done);
     }
+    let socket = activated(fd).ok_or(Bypass)?;
     let mut done = 0;
     while done < msgs.len() {
         // SAFETY: the application's arguments.
@@ -79,22 +79,25 @@ unsafe fn each(fd: c_int, msgs: *mut mmsghdr, n: usize, flags: c_int) -> Option<
     Some(Ok(msgs.len() as c_int))
 }
 
-/// The usual case, without allocation: a healthy connected socket and no names. `None`: another case, or the kernel
-/// refused in a way that the application must not see.
-unsafe fn healthy_batch(socket: &Pinned, fd: c_int, msgs: &mut [mmsghdr], flags: c_int) -> Option<c_int> {
-    let usual = socket.mode() == Mode::Connected
-        && !socket.has(flag::DONT_SHIM)
-        && flags & NOT_OURS == 0
-        && msgs.iter().all(|m| m.msg_hdr.msg_name.is_null());
-    let cell = usual.then(|| own_cell(socket)).flatten().filter(|cell| !cell.is_rewritten())?;
-    // SAFETY: the application's arguments.
-    let sent = unsafe { real::sendmmsg(fd, msgs.as_mut_ptr(), msgs.len() as c_uint, flags) };
-    if sent < 0 && is_path_error(guard::errno()) {
+/// The usual case ([`quick`]): no names. `None`: another case.
+unsafe fn quickly(fd: c_int, msgs: &mut [mmsghdr], flags: c_int) -> Option<c_int> {
+    let meter = quick::sends(fd, flags)?;
+    if !msgs.iter().all(|m| m.msg_hdr.msg_name.is_null()) {
         return None;
     }
-    for m in msgs.iter().take(sent.max(0) as usize) {
-        note_sent(socket, cell, m.msg_len as usize, None);
+    // SAFETY: the application's arguments.
+    let sent = unsafe { real::sendmmsg(fd, msgs.as_mut_ptr(), msgs.len() as c_uint, flags) };
+    if sent < 0 {
+        if quick::counts_as_lost(fd) {
+            // SAFETY: as above.
+            let octets = unsafe { describe(&msgs[0].msg_hdr, flags) }.map_or(0, |out| out.octets());
+            msgs[0].msg_len = octets as c_uint;
+            return Some(1);
+        }
+        return Some(-1);
     }
+    let octets = msgs.iter().take(sent as usize).map(|m| m.msg_len as usize).sum();
+    quick::note_sent(fd, meter, sent as u64, octets);
     Some(sent)
 }
 

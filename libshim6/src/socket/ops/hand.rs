@@ -70,10 +70,7 @@ fn to_kernel(socket: &Pinned, fd: c_int) {
     }
     socket.set_mode(Mode::Plain);
     socket.leave_cell();
-    let mut inner = socket.inner();
-    inner.peers.clear();
-    inner.aliases.clear();
-    drop(inner);
+    socket.forget_peers();
     super::look_at_ancillary_data(socket, fd);
 }
 

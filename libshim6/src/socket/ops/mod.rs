@@ -13,6 +13,7 @@ mod life;
 mod mapping;
 mod named;
 mod names;
+mod quick;
 mod recv;
 mod rewritten;
 mod send;
@@ -168,10 +169,9 @@ fn own_cell(socket: &Pinned) -> Option<&Cell> {
 /// its own for the pair keeps it. Inside `guard::slow` only.
 fn join(socket: &Pinned) -> bool {
     socket.set(flag::NO_CELL, false);
+    socket.forget_peers();
     let (local, peer, inherited) = {
         let mut inner = socket.inner();
-        inner.peers.clear();
-        inner.aliases.clear();
         (inner.local, inner.peer, inner.inherited.take())
     };
     let ulids = peer.map(|peer| UlidPair { local, peer: *peer.ip() });

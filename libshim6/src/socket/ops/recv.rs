@@ -9,7 +9,7 @@ use super::super::{Bypass, Outcome, backend, detach, real, sys};
 use super::bare;
 use super::lend::{Came, Lent, Scratch, Shown, came, give_back, is_refused, lend, move_up};
 use super::names::hides_path_errors;
-use super::{active, engine, is_path_error, learn_port, note_received, own_cell};
+use super::{active, engine, is_path_error, learn_port, note_received, own_cell, quick};
 use crate::addr::{LocatorPair, UlidPair, is_servable};
 use crate::driver::cell::Cell;
 use crate::engine::LocatorInfo;
@@ -47,15 +47,26 @@ fn connected(socket: &Pinned, flags: c_int, mut call: impl FnMut() -> isize) -> 
     }
 }
 
+/// As [`connected`], in the usual case ([`quick`]). `None`: another case, or an error of the path that is hidden.
+#[inline(always)]
+fn quickly(fd: c_int, flags: c_int, without: u32, call: impl FnOnce() -> isize) -> Option<isize> {
+    let meter = quick::receives(fd, flags, without)?;
+    quick::received(fd, meter, call())
+}
+
 /// `recv(2)`.
 ///
 /// # Safety
 /// As the libc function.
 #[inline]
 pub unsafe fn recv(fd: c_int, buf: *mut c_void, len: usize, flags: c_int) -> Outcome<isize> {
+    // SAFETY: the application's arguments.
+    if let Some(r) = quickly(fd, flags, 0, || unsafe { real::recv(fd, buf, len, flags) }) {
+        return Ok(r);
+    }
     let socket = active(fd).ok_or(Bypass)?;
     if socket.mode() == Mode::Connected {
-        // SAFETY: the application's arguments.
+        // SAFETY: as above.
         return connected(&socket, flags, || unsafe { real::recv(fd, buf, len, flags) });
     }
     // SAFETY: as above.
@@ -68,11 +79,15 @@ pub unsafe fn recv(fd: c_int, buf: *mut c_void, len: usize, flags: c_int) -> Out
 /// As the libc function.
 #[inline]
 pub unsafe fn read(fd: c_int, buf: *mut c_void, len: usize) -> Outcome<isize> {
-    let socket = active(fd).ok_or(Bypass)?;
     if len == 0 {
         // The kernel takes no datagram then.
         return Err(Bypass);
     }
+    // SAFETY: the application's arguments.
+    if let Some(r) = quickly(fd, 0, 0, || unsafe { real::read(fd, buf, len) }) {
+        return Ok(r);
+    }
+    let socket = active(fd).ok_or(Bypass)?;
     if socket.mode() == Mode::Connected {
         // SAFETY: the application's arguments.
         return connected(&socket, 0, || unsafe { real::read(fd, buf, len) });
@@ -94,9 +109,13 @@ pub unsafe fn recvfrom(
     addr: *mut sockaddr,
     alen: *mut socklen_t,
 ) -> Outcome<isize> {
+    // SAFETY: the application's arguments.
+    if let Some(r) = quickly(fd, flags, 0, || unsafe { real::recvfrom(fd, buf, len, flags, addr, alen) }) {
+        return Ok(r);
+    }
     let socket = active(fd).ok_or(Bypass)?;
     if socket.mode() == Mode::Connected {
-        // SAFETY: the application's arguments.
+        // SAFETY: as above.
         return connected(&socket, flags, || unsafe { real::recvfrom(fd, buf, len, flags, addr, alen) });
     }
     // SAFETY: as above.
@@ -120,9 +139,8 @@ pub(super) unsafe fn vectored(
     iov: *const iovec,
     n: c_int,
     flags: c_int,
-    call: impl FnMut() -> isize,
+    mut call: impl FnMut() -> isize,
 ) -> Outcome<isize> {
-    let socket = active(fd).ok_or(Bypass)?;
     if n <= 0 || n as usize > MAX_BATCH || !sys::can_read(iov, n as usize * size_of::<iovec>()) {
         return Err(Bypass);
     }
@@ -131,6 +149,10 @@ pub(super) unsafe fn vectored(
     if parts.iter().all(|v| v.iov_len == 0) {
         return Err(Bypass);
     }
+    if let Some(r) = quickly(fd, 0, 0, &mut call) {
+        return Ok(r);
+    }
+    let socket = active(fd).ok_or(Bypass)?;
     if socket.mode() == Mode::Connected {
         return connected(&socket, 0, call);
     }
@@ -151,9 +173,13 @@ pub(super) fn passed_on(fd: c_int, call: impl FnMut() -> isize) -> Outcome<isize
 /// As the libc function.
 #[inline]
 pub unsafe fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> Outcome<isize> {
+    // SAFETY: the application's arguments.
+    if let Some(r) = quickly(fd, flags, flag::LOOKED_AT, || unsafe { real::recvmsg(fd, msg, flags) }) {
+        return Ok(r);
+    }
     let socket = active(fd).ok_or(Bypass)?;
     if socket.mode() == Mode::Connected && !socket.has(flag::LOOKED_AT) {
-        // SAFETY: the application's arguments.
+        // SAFETY: as above.
         return connected(&socket, flags, || unsafe { real::recvmsg(fd, msg, flags) });
     }
     // SAFETY: as above.
@@ -263,6 +289,9 @@ fn discard(fd: c_int) {
 /// Count a datagram and remember by which pair its sender talks to us. What the application is to see of it: in place of
 /// locators, or of `::1`, to which it was re-injected, the ULIDs.
 fn heard(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flags: c_int) -> Shown {
+    if quick::heard_from(socket, fd, came, octets, flags) {
+        return Shown::default();
+    }
     let told = socket.has(flag::LOCAL_RECV | flag::PEER_RECV);
     let mut shown = Shown { locators: told.then_some(None), ..Shown::default() };
     let Some(from) = came.from.filter(|a| is_servable(a.ip())) else { return shown };
@@ -297,7 +326,7 @@ fn heard(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flags: c_int) -
         if let Some(ulids) = &owner {
             from.set_ip(ulids.peer);
         }
-        let known = socket.inner().peers.get(&from).filter(|p| p.local == to && p.heard).cloned();
+        let known = socket.peer(&from).filter(|p| p.local == to && p.heard);
         let peer = match known {
             Some(peer) => peer,
             None => {
@@ -307,7 +336,7 @@ fn heard(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flags: c_int) -
                     super::take_after_parent(cell);
                 }
                 let peer = Peer { local: to, cell, heard: true, setup_until: None };
-                socket.inner().peers.set(&from, peer.clone());
+                socket.set_peer(&from, peer.clone());
                 super::flow_began(socket, pair, &from);
                 peer
             }
@@ -375,11 +404,24 @@ pub unsafe fn recvmmsg(
     flags: c_int,
     timeout: *mut timespec,
 ) -> Outcome<c_int> {
-    let socket = active(fd).ok_or(Bypass)?;
     let n = (n as usize).min(MAX_BATCH);
     if n == 0 || !sys::can_write(msgs, n * size_of::<mmsghdr>()) {
         return Err(Bypass);
     }
+    if let Some(meter) = quick::receives(fd, flags, flag::LOOKED_AT) {
+        // SAFETY: the application's arguments.
+        let r = unsafe { real::recvmmsg(fd, msgs, n as c_uint, flags, timeout) };
+        if r > 0 {
+            // SAFETY: the kernel has filled `r` structures.
+            let filled = unsafe { std::slice::from_raw_parts(msgs, r as usize) };
+            let octets = filled.iter().map(|m| m.msg_len as usize).sum();
+            quick::note_received(fd, meter, r as u64, octets);
+        }
+        if r >= 0 || !quick::hides_error(fd) {
+            return Ok(r);
+        }
+    }
+    let socket = active(fd).ok_or(Bypass)?;
     if socket.mode() == Mode::Connected && !socket.has(flag::LOOKED_AT) {
         loop {
             // SAFETY: the application's arguments.

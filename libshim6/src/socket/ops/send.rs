@@ -9,7 +9,7 @@ use super::super::{Bypass, Outcome, guard, real, setup, sys, table};
 use super::named::{named, source_is_gone};
 use super::rewritten::{fail, rewritten};
 use super::way::{Out, Way, way};
-use super::{activated, active, ancillary, learn_port, note_sent, refused};
+use super::{activated, active, ancillary, learn_port, note_sent, quick, refused};
 use libc::{c_int, c_void, iovec, msghdr, sockaddr, socklen_t};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -68,12 +68,36 @@ pub(super) unsafe fn transmit(
     }
 }
 
+/// The usual case ([`quick`]). `None`: another one.
+///
+/// # Safety
+/// `out` is as the application passed it.
+#[inline(always)]
+unsafe fn quickly(fd: c_int, out: &Out<'_>, plain: impl FnOnce() -> isize) -> Option<isize> {
+    let Some(to) = out.to else {
+        let meter = quick::sends(fd, out.flags)?;
+        return Some(quick::sent(fd, meter, plain(), || out.octets()));
+    };
+    let to = to?;
+    let (source, meter) = quick::sends_to(fd, out.flags, &to).filter(|_| out.control.is_empty())?;
+    let r = match source {
+        // SAFETY: by the contract above.
+        Some(source) => unsafe { named(fd, out, &to, source, 0) },
+        None => plain(),
+    };
+    Some(quick::sent_to(fd, meter, r, &to, source, out.octets()))
+}
+
 /// `send(2)`.
 ///
 /// # Safety
 /// As the libc function.
 #[inline]
 pub unsafe fn send(fd: c_int, buf: *const c_void, len: usize, flags: c_int) -> Outcome<isize> {
+    if let Some(meter) = quick::sends(fd, flags) {
+        // SAFETY: the application's arguments.
+        return Ok(quick::sent(fd, meter, unsafe { real::send(fd, buf, len, flags) }, || len));
+    }
     let socket = active(fd).ok_or(Bypass)?;
     let iov = [iovec { iov_base: buf.cast_mut(), iov_len: len }];
     let out = Out { to: None, iov: &iov, control: &[], flags, any_file: false };
@@ -87,6 +111,10 @@ pub unsafe fn send(fd: c_int, buf: *const c_void, len: usize, flags: c_int) -> O
 /// As the libc function.
 #[inline]
 pub unsafe fn write(fd: c_int, buf: *const c_void, len: usize) -> Outcome<isize> {
+    if let Some(meter) = quick::sends(fd, 0) {
+        // SAFETY: the application's arguments.
+        return Ok(quick::sent(fd, meter, unsafe { real::write(fd, buf, len) }, || len));
+    }
     let socket = active(fd).ok_or(Bypass)?;
     let iov = [iovec { iov_base: buf.cast_mut(), iov_len: len }];
     let out = Out { to: None, iov: &iov, control: &[], flags: 0, any_file: true };
@@ -100,7 +128,6 @@ pub unsafe fn write(fd: c_int, buf: *const c_void, len: usize) -> Outcome<isize>
 /// As the libc function.
 #[inline]
 pub unsafe fn writev(fd: c_int, iov: *const iovec, n: c_int) -> Outcome<isize> {
-    let socket = active(fd).ok_or(Bypass)?;
     // SAFETY: the application's arguments.
     let Some(parts) = (unsafe { vectors(iov, n as usize) }) else { return Err(Bypass) };
     let out = Out { to: None, iov: parts, control: &[], flags: 0, any_file: true };
@@ -108,6 +135,11 @@ pub unsafe fn writev(fd: c_int, iov: *const iovec, n: c_int) -> Outcome<isize> {
         // The kernel sends nothing then.
         return Err(Bypass);
     }
+    if let Some(meter) = quick::sends(fd, 0) {
+        // SAFETY: the application's arguments.
+        return Ok(quick::sent(fd, meter, unsafe { real::writev(fd, iov, n) }, || out.octets()));
+    }
+    let socket = active(fd).ok_or(Bypass)?;
     // SAFETY: the application's arguments.
     unsafe { transmit(&socket, fd, &out, || real::writev(fd, iov, n)) }
 }
@@ -125,12 +157,15 @@ pub unsafe fn sendto(
     addr: *const sockaddr,
     alen: socklen_t,
 ) -> Outcome<isize> {
-    let socket = if addr.is_null() { active(fd) } else { activated(fd) }.ok_or(Bypass)?;
     let iov = [iovec { iov_base: buf.cast_mut(), iov_len: len }];
     // SAFETY: the application's arguments.
     unsafe {
         let to = (!addr.is_null()).then(|| sys::read_v6(addr, alen));
         let out = Out { to, iov: &iov, control: &[], flags, any_file: false };
+        if let Some(r) = quickly(fd, &out, || real::sendto(fd, buf, len, flags, addr, alen)) {
+            return Ok(r);
+        }
+        let socket = if addr.is_null() { active(fd) } else { activated(fd) }.ok_or(Bypass)?;
         transmit(&socket, fd, &out, || real::sendto(fd, buf, len, flags, addr, alen))
     }
 }
@@ -155,10 +190,13 @@ pub unsafe fn sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> Outcome<is
     if table::peek(fd).is_none() {
         return Err(Bypass);
     }
-    let socket = if app.msg_name.is_null() { active(fd) } else { activated(fd) }.ok_or(Bypass)?;
     // SAFETY: as above.
     unsafe {
         let out = describe(app, flags).ok_or(Bypass)?;
+        if let Some(r) = quickly(fd, &out, || real::sendmsg(fd, msg, flags)) {
+            return Ok(r);
+        }
+        let socket = if app.msg_name.is_null() { active(fd) } else { activated(fd) }.ok_or(Bypass)?;
         transmit(&socket, fd, &out, || real::sendmsg(fd, msg, flags))
     }
 }

@@ -220,16 +220,10 @@ pub(in super::super) fn resolve(
     if !is_servable(to.ip()) {
         return None;
     }
-    let bound = {
-        let mut inner = socket.inner();
-        if let Some(peer) = inner.peers.get(to)
-            && asked.is_none_or(|a| a == peer.local)
-        {
-            let cell = peer.cell.clone()?;
-            return Some((cell, peer.local, peer.heard));
-        }
-        inner.local
-    };
+    if let Some(peer) = socket.peer(to).filter(|peer| asked.is_none_or(|a| a == peer.local)) {
+        return Some((peer.cell?, peer.local, peer.heard));
+    }
+    let bound = socket.inner().local;
     // In a child the parent may have heard the peer.
     let heard = inherit::local_of(socket, to).filter(|local| asked.is_none_or(|asked| asked == *local));
     let local = match (asked.or(heard), bound.is_unspecified()) {
@@ -243,7 +237,7 @@ pub(in super::super) fn resolve(
         super::take_after_parent(cell);
     }
     let entry = Peer { local, cell: cell.clone(), heard: heard.is_some(), setup_until: None };
-    socket.inner().peers.set(to, entry);
+    socket.set_peer(to, entry);
     super::flow_began(socket, UlidPair { local, peer: *to.ip() }, to);
     Some((cell?, local, heard.is_some()))
 }

@@ -7,7 +7,7 @@ use super::super::table::Pinned;
 use super::super::{Bypass, Outcome, backend, sys};
 use super::{Abi, Call};
 use crate::driver::Configured;
-use crate::driver::cell::{Cell, ContextView};
+use crate::driver::cell::{Cell, ContextView, Forward};
 use crate::engine::Settings;
 use libc::{c_int, socklen_t};
 use std::sync::{Arc, MutexGuard};
@@ -103,10 +103,11 @@ impl Call<'_> {
     ) -> Result<(), c_int> {
         let Some(engine) = backend::current() else { return Err(libc::ENOENT) };
         let old = &context.cell;
+        let forward = old.forward();
         match engine.backend.configure(old, flow_of(self.socket, None), &mut change) {
             Configured::Unchanged => Ok(()),
             Configured::InPlace => {
-                pin_at_once(old, context);
+                pin_at_once(old, context, forward);
                 Ok(())
             }
             Configured::Forked(new) => {
@@ -122,16 +123,17 @@ impl Call<'_> {
     }
 }
 
-/// A pin holds from the next packet on, although the engine hears of it a little later (API-LTX-08).
-fn pin_at_once(cell: &Cell, before: &Context) {
-    let new = cell.settings();
+/// A pin holds from the next packet on, although the engine hears of it a little later (API-LTX-08), and so does its end.
+/// `forward`: where payload went before the change.
+fn pin_at_once(cell: &Cell, before: &Context, forward: Option<Forward>) {
     let pins = |s: &Settings| (s.pinned_local, s.pinned_peer);
-    let Some(engine) = backend::current().filter(|_| pins(&new) != pins(&before.settings)) else { return };
-    if (new.pinned_local, new.pinned_peer) == (None, None) {
-        return;
+    let (old, new) = (pins(&before.settings), pins(&cell.settings()));
+    let Some(engine) = backend::current().filter(|_| new != old) else { return };
+    if new == (None, None) {
+        return cell.unpin();
     }
     // Not yet possible, for a locator that the peer has not accepted, say: the engine sees to it.
-    if let Ok(forward) = engine.backend.forward_for(cell, new.pinned_local, new.pinned_peer) {
-        cell.set_forward(forward);
+    if let Ok(pinned) = engine.backend.forward_for(cell, new.0, new.1) {
+        cell.pin(pinned, (old == (None, None)).then_some(forward));
     }
 }

@@ -1,0 +1,200 @@
+//! The usual case at the cost of a few loads: a datagram of a known pair while locators equal ULIDs. The kernel's socket
+//! carries it, and the cell's meter counts it. Nothing is pinned, because only what is never freed is looked at: records
+//! and meters. A close in another thread can make one datagram count for another cell, no more.
+
+use super::super::guard::{self, errno};
+use super::super::state::{Mode, Socket, flag};
+use super::super::{backend, table};
+use super::lend::Came;
+use super::named::source_is_gone;
+use super::names::hides_path_errors;
+use super::way::NOT_OURS;
+use super::{active, is_path_error, refused, wake};
+use crate::driver::cell::{Cell, Meter, attention};
+use libc::c_int;
+use std::net::{Ipv6Addr, SocketAddrV6};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// The meter for what is sent by `fd`, if the plain call is all that it takes.
+#[inline(always)]
+pub(super) fn sends(fd: c_int, flags: c_int) -> Option<&'static Meter> {
+    let meter = table::peek(fd)?.connected_meter(flag::SENDING)?;
+    (flags & NOT_OURS == 0 && !meter.needs(attention::DETOUR | attention::DIVIDED)).then_some(meter)
+}
+
+/// What an unconnected socket does with a datagram: the source to name in the call, where it needs one, and the meter.
+#[inline(always)]
+pub(super) fn sends_to(
+    fd: c_int,
+    flags: c_int,
+    to: &SocketAddrV6,
+) -> Option<(Option<Ipv6Addr>, &'static Meter)> {
+    let socket = table::peek(fd)?;
+    if !socket.is(Mode::Unconnected, flag::SENDING | flag::RAW)
+        || flags & NOT_OURS != 0
+        || socket.local_port.load(Relaxed) == 0
+    {
+        return None;
+    }
+    let known = socket.recent.get(to)?;
+    if known.meter.needs(attention::DETOUR | attention::DIVIDED) {
+        return None;
+    }
+    // The peer talks to this address of ours: answer from it, though the kernel might choose another one.
+    let name_it = known.heard && known.unbound && known.meter.needs(attention::ASSOCIATED);
+    Some((name_it.then_some(known.local), known.meter))
+}
+
+/// An unconnected socket received a datagram: count it, if it is one of a known peer to the address as before.
+#[inline(always)]
+pub(super) fn heard_from(socket: &Socket, fd: c_int, came: &Came, octets: usize, flags: c_int) -> bool {
+    const LOOKED_AT: u32 = flag::LOOKED_AT & !flag::OUR_PKTINFO;
+    if !socket.is(Mode::Unconnected, flag::DONT_SHIM | LOOKED_AT)
+        || flags & (libc::MSG_PEEK | libc::MSG_ERRQUEUE) != 0
+    {
+        return false;
+    }
+    let Some((from, known)) = came.from.and_then(|from| Some((from, socket.recent.get(&from)?))) else {
+        return false;
+    };
+    let here = match came.to {
+        Some(to) => to == known.local,
+        None => !known.unbound,
+    };
+    if !known.heard || !here || known.meter.needs(attention::DIVIDED) {
+        return false;
+    }
+    if known.meter.note_received(1, backend::now) {
+        attend_received_from(fd, &from, octets);
+    }
+    true
+}
+
+#[cold]
+fn attend_sent_to(fd: c_int, to: &SocketAddrV6, octets: usize) {
+    attend_named(fd, to, |cell| cell.attend_sent(octets, backend::now));
+}
+
+#[cold]
+fn attend_received_from(fd: c_int, from: &SocketAddrV6, octets: usize) {
+    attend_named(fd, from, |cell| cell.attend_received(octets));
+}
+
+fn attend_named(fd: c_int, peer: &SocketAddrV6, attend: impl FnOnce(&Cell) -> bool) {
+    let Some(socket) = active(fd) else { return };
+    let cell = guard::slow(|| socket.peer(peer)?.cell).flatten();
+    if let Some(cell) = cell
+        && attend(&cell)
+    {
+        wake(&socket, &cell, Some(*peer));
+    }
+}
+
+/// The kernel took or refused a datagram of an unconnected socket; see [`sent`].
+#[inline(always)]
+pub(super) fn sent_to(
+    fd: c_int,
+    meter: &Meter,
+    r: isize,
+    to: &SocketAddrV6,
+    source: Option<Ipv6Addr>,
+    octets: usize,
+) -> isize {
+    if r < 0 {
+        return if is_lost(fd, to, source.is_some()) { octets as isize } else { r };
+    }
+    if meter.note_sent(1, backend::now) {
+        attend_sent_to(fd, to, octets);
+    }
+    r
+}
+
+#[cold]
+fn is_lost(fd: c_int, to: &SocketAddrV6, named: bool) -> bool {
+    let Some(socket) = active(fd) else { return false };
+    let Some(cell) = guard::slow(|| socket.peer(to)?.cell).flatten() else { return false };
+    let pair = cell.ulids().as_locators();
+    if named { source_is_gone(&cell, pair) } else { refused(&cell, pair) }
+}
+
+/// The plain call was made and returned `r`; `octets` tells the length of the datagram. What the application gets.
+#[inline(always)]
+pub(super) fn sent(fd: c_int, meter: &Meter, r: isize, octets: impl FnOnce() -> usize) -> isize {
+    if r < 0 {
+        return if counts_as_lost(fd) { octets() as isize } else { r };
+    }
+    note_sent(fd, meter, 1, r as usize);
+    r
+}
+
+/// The kernel took this many datagrams, with that many octets together.
+#[inline(always)]
+pub(super) fn note_sent(fd: c_int, meter: &Meter, datagrams: u64, octets: usize) {
+    if meter.note_sent(datagrams, backend::now) {
+        attend_sent(fd, octets);
+    }
+}
+
+/// The kernel refused to send by `errno`: does the datagram count as lost on the way, because the context has other pairs?
+#[cold]
+pub(super) fn counts_as_lost(fd: c_int) -> bool {
+    is_path_error(errno())
+        && active(fd)
+            .is_some_and(|socket| socket.cell().is_some_and(|cell| refused(cell, cell.ulids().as_locators())))
+}
+
+#[cold]
+fn attend_sent(fd: c_int, octets: usize) {
+    if let Some(socket) = active(fd)
+        && let Some(cell) = socket.cell()
+        && cell.attend_sent(octets, backend::now)
+    {
+        wake(&socket, cell, None);
+    }
+}
+
+/// The meter for what is received by `fd`, if the plain call is all that it takes; not if one of the flags `without` is set.
+#[inline(always)]
+pub(super) fn receives(fd: c_int, flags: c_int, without: u32) -> Option<&'static Meter> {
+    let meter = table::peek(fd)?.connected_meter(flag::DONT_SHIM | without)?;
+    let counts = flags & (libc::MSG_PEEK | libc::MSG_ERRQUEUE) == 0;
+    (counts && !meter.needs(attention::DIVIDED)).then_some(meter)
+}
+
+/// The plain call was made and returned `r`. `None`: an error of the path that the application must not see; receive again.
+#[inline(always)]
+pub(super) fn received(fd: c_int, meter: &Meter, r: isize) -> Option<isize> {
+    if r < 0 {
+        return (!hides_error(fd)).then_some(r);
+    }
+    note_received(fd, meter, 1, r as usize);
+    Some(r)
+}
+
+/// The kernel gave this many datagrams, with that many octets together.
+#[inline(always)]
+pub(super) fn note_received(fd: c_int, meter: &Meter, datagrams: u64, octets: usize) {
+    if meter.note_received(datagrams, backend::now) {
+        attend_received(fd, octets);
+    }
+}
+
+/// Is `errno` an error of the path that the application must not see?
+#[inline(always)]
+pub(super) fn hides_error(fd: c_int) -> bool {
+    #[cold]
+    fn hides(fd: c_int) -> bool {
+        active(fd).is_some_and(|socket| hides_path_errors(&socket))
+    }
+    is_path_error(errno()) && hides(fd)
+}
+
+#[cold]
+fn attend_received(fd: c_int, octets: usize) {
+    if let Some(socket) = active(fd)
+        && let Some(cell) = socket.cell()
+        && cell.attend_received(octets)
+    {
+        wake(&socket, cell, None);
+    }
+}
