@@ -108,7 +108,7 @@ static void messages(void)
         CHECK(send_locators(fd, D08, &ulids[0], &ulids[1]) == 100 && recv(fd, b, sizeof b, 0) == 100);
 }
 
-/* LS-U-04, API-FK-01, API-FK-04, API-FK-05, API-FK-07, API-FK-13, API-FK-19, API-GEN-14: one socket by (2,3), the other
+/* LS-U-04, LS-F-01, API-FK-01, API-FK-04, API-FK-05, API-FK-07, API-FK-13, API-FK-19, API-GEN-14: one socket by (2,3), the other
  * by (1,1). */
 static void two_sockets(void)
 {

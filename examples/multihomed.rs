@@ -22,6 +22,7 @@ fn talk(peer: (Ipv6Addr, u16), pause: Duration) -> Result<(), Box<dyn error::Err
     let socket = ShimSocket::connected(peer)?;
     socket.set_read_timeout(Some(Duration::from_secs(1)))?;
     let mut buffer = [0; 64];
+    let mut seen = 0;
     for number in 1u64.. {
         socket.send(number.to_string().as_bytes())?;
         let what = if socket.recv(&mut buffer).is_ok() { "echo of" } else { "no answer to" };
@@ -29,6 +30,12 @@ fn talk(peer: (Ipv6Addr, u16), pause: Duration) -> Result<(), Box<dyn error::Err
             Ok(pair) => println!("{what} {number}  {} -> {}", pair.local, pair.peer),
             Err(Error::NoContext) => println!("{what} {number}  no context"),
             Err(e) => println!("{what} {number}  {e}"),
+        }
+        if let Ok(Some(switches)) = socket.wait_for_switch(seen, Duration::ZERO) {
+            seen = switches.count;
+            let last = switches.latest[0];
+            let silence = last.last_heard.map_or(Duration::ZERO, |heard| last.detected.since(heard));
+            eprintln!("switch {seen}: {:?} after a silence of {silence:?}, {:?}", last.cause, last.evidence);
         }
         wait(pause);
     }

@@ -157,6 +157,82 @@ struct timespec;
 #define SHIM_LOC_CGA 2
 
 /*
+ Extension. Send Timeout in milliseconds, an int; 0 sets the default. It takes the place of `pe_keepaliveto`. (get, set)
+ */
+#define SHIM_SEND_TIMEOUT 257
+
+/*
+ Extension. The latest switches of the context to another locator pair, newest first: as many `struct shim_switch` as
+ fit, at most 16. Where there was none, one with `sw_number` 0. (get)
+ */
+#define SHIM_SWITCHES 258
+
+/*
+ `sw_cause`: the Send Timer expired.
+ */
+#define SHIM_SWITCH_SEND_TIMEOUT 1
+
+/*
+ `sw_cause`: the local locator or its link is gone.
+ */
+#define SHIM_SWITCH_LOCAL_LOST 2
+
+/*
+ `sw_cause`: the peer told that its locator is gone.
+ */
+#define SHIM_SWITCH_PEER_LOST 3
+
+/*
+ `sw_cause`: the kernel refused to send.
+ */
+#define SHIM_SWITCH_SEND_REFUSED 4
+
+/*
+ `sw_cause`: a Probe of the peer told that it does not hear us.
+ */
+#define SHIM_SWITCH_PEER_EXPLORES 5
+
+/*
+ `sw_cause`: an ICMPv6 error or an application asked for a test.
+ */
+#define SHIM_SWITCH_HINT 6
+
+/*
+ `sw_cause`: an application said that it cannot connect.
+ */
+#define SHIM_SWITCH_FEEDBACK 7
+
+/*
+ `sw_cause`: the new pair is preferred, or the old one was only a substitute.
+ */
+#define SHIM_SWITCH_PREFERRED 8
+
+/*
+ `sw_cause`: an application chose it.
+ */
+#define SHIM_SWITCH_PINNED 9
+
+/*
+ `sw_evidence`: the peer reported a Probe on the new pair.
+ */
+#define SHIM_EVIDENCE_REPORT 1
+
+/*
+ `sw_evidence`: it was the standby pair, tested at `sw_tested`.
+ */
+#define SHIM_EVIDENCE_STANDBY 2
+
+/*
+ `sw_evidence`: a test of it had just succeeded.
+ */
+#define SHIM_EVIDENCE_TEST 3
+
+/*
+ `sw_evidence`: none was asked for.
+ */
+#define SHIM_EVIDENCE_CHOICE 4
+
+/*
  A locator in the form of the draft, section 7.1.
  */
 struct shim_locator_d08 {
@@ -284,6 +360,64 @@ struct shim_feedback {
      Ignored.
      */
     uint16_t fb_reserved;
+};
+
+/*
+ A switch to another locator pair. Times are nanoseconds of CLOCK_BOOTTIME, 0 where there is none.
+ */
+struct shim_switch {
+    /*
+     Switches of the context up to this one, itself counted.
+     */
+    uint64_t sw_number;
+    /*
+     When the peer was last heard before the failure was found.
+     */
+    uint64_t sw_last_heard;
+    /*
+     When it was known that the old pair had to be left.
+     */
+    uint64_t sw_detected;
+    /*
+     When datagrams were directed to the new pair.
+     */
+    uint64_t sw_decided;
+    /*
+     When the first of them left; 0 while none has.
+     */
+    uint64_t sw_first_packet;
+    /*
+     When the test of the standby pair had begun.
+     */
+    uint64_t sw_tested;
+    /*
+     SHIM_SWITCH_SEND_TIMEOUT and so on.
+     */
+    uint8_t sw_cause;
+    /*
+     SHIM_EVIDENCE_REPORT and so on.
+     */
+    uint8_t sw_evidence;
+    /*
+     Zero.
+     */
+    uint8_t sw_reserved[6];
+    /*
+     Local locator until then.
+     */
+    struct in6_addr sw_old_local;
+    /*
+     Peer's locator until then.
+     */
+    struct in6_addr sw_old_peer;
+    /*
+     Local locator from then on.
+     */
+    struct in6_addr sw_new_local;
+    /*
+     Peer's locator from then on.
+     */
+    struct in6_addr sw_new_peer;
 };
 
 #ifdef __cplusplus
@@ -590,3 +724,8 @@ SHIM6_ASSERT(sizeof(struct shim_feedback) == 4);
 SHIM6_ASSERT(offsetof(struct shim_feedback, fb_direction) == 0);
 SHIM6_ASSERT(offsetof(struct shim_feedback, fb_indicator) == 1);
 SHIM6_ASSERT(offsetof(struct shim_feedback, fb_reserved) == 2);
+SHIM6_ASSERT(sizeof(struct shim_switch) == 120);
+SHIM6_ASSERT(offsetof(struct shim_switch, sw_first_packet) == 32);
+SHIM6_ASSERT(offsetof(struct shim_switch, sw_cause) == 48);
+SHIM6_ASSERT(offsetof(struct shim_switch, sw_old_local) == 56);
+SHIM6_ASSERT(offsetof(struct shim_switch, sw_new_peer) == 104);

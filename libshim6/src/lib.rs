@@ -60,6 +60,6 @@ pub mod time;
 pub mod wire;
 
 pub use safe::{
-    Error, Feedback, Locator, LocatorError, LocatorPair, Misuse, PathExplore, Received, SendWith, ShimSocket,
-    configure,
+    Error, Evidence, FailureCause, Feedback, Locator, LocatorError, LocatorPair, Misuse, PathExplore,
+    Received, SendWith, ShimSocket, Switch, SwitchCause, Switches, configure,
 };

@@ -61,7 +61,7 @@ fn silence(lab: &Lab) -> Duration {
 // locator and reaches the kernel sockets, which keep their addresses.
 #[test]
 fn a_blackhole_is_survived_and_the_way_back_too() {
-    // S6-11.1-2, S6-11.1-3, S6-11.1-4, S6-12-2, S6-12.2-4, S6-4.6-1, S6-E-1, S6-E-2, S6-E-11, LS-PL-01, LS-P-08, LS-P-09
+    // LS-H-39, S6-11.1-2, S6-11.1-3, S6-11.1-4, S6-12-2, S6-12.2-4, S6-4.6-1, S6-E-1, S6-E-2, S6-E-11, LS-PL-01, LS-P-08, LS-P-09
     let lab = Lab::new();
     established(&lab);
     assert_eq!((lab.a.cell.forward(), lab.b.cell.forward()), (None, None));

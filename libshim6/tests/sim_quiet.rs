@@ -119,6 +119,7 @@ fn a_peer_without_shim6_is_served_as_ever() {
 // LS-H-02: below the trigger there is no context.
 #[test]
 fn short_exchanges_make_no_context() {
+    // LS-D-01
     for lazy in [false, true] {
         let mut w = two(1, &Config::default(), Support::Shim6, lazy);
         let f = flow(&mut w, Pattern::Request, ms(5000));

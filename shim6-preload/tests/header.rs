@@ -9,6 +9,7 @@ fn the_header_is_not_stale() {
     let bindings = cbindgen::Builder::new()
         .with_config(config)
         .with_src(root.join("libshim6/src/capi/types.rs"))
+        .with_src(root.join("libshim6/src/capi/extensions.rs"))
         .with_src(root.join("libshim6/src/capi/functions.rs"))
         .with_src(root.join("libshim6/src/capi/functions_library.rs"))
         .generate()

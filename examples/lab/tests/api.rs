@@ -20,30 +20,16 @@ fn bench() -> (Bench, Running) {
     // Nothing fails here but what a test breaks: a machine that is slow for a while must not pass for a dead path
     let words = "--send-timeout 5s --probe-timeout 1s --trigger now --log-level shim6=debug";
     bench.shim.options = words.split(' ').map(str::to_owned).collect();
-    let words = [compiled(&bench, "api_packets"), "serve".to_owned(), PORT.to_string()];
+    let words = [bench.c_test("api_packets"), "serve".to_owned(), PORT.to_string()];
     let mut server = bench.start(Side::Server, "server", &words, Some(&bench.shim));
     assert!(wait_for_port(&bench.topology.server, PORT), "{}", server.complaints());
     (bench, server)
 }
 
-/// A program of `c-tests/`.
-fn compiled(bench: &Bench, name: &str) -> String {
-    let program = bench.file(name);
-    if !program.exists() {
-        let source = format!("{}/../../c-tests/{name}.c", env!("CARGO_MANIFEST_DIR"));
-        let mut cc = Command::new("cc");
-        cc.args(["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic", "-pthread", "-o"])
-            .arg(&program)
-            .arg(source);
-        assert!(cc.status().unwrap().success());
-    }
-    program.to_string_lossy().into_owned()
-}
-
 /// Start a test of a program at the client.
 fn start(bench: &Bench, program: &str, test: &str) -> Running {
     let server = bench.topology.server.addresses[0].to_string();
-    let words = [compiled(bench, program), server, PORT.to_string(), test.to_owned()];
+    let words = [bench.c_test(program), server, PORT.to_string(), test.to_owned()];
     bench.start(Side::Client, test, &words, Some(&bench.shim))
 }
 

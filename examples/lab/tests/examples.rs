@@ -115,8 +115,10 @@ fn a_c_program_that_is_linked() {
 fn a_rust_program() {
     in_lab!();
     let bench = Bench::new(2);
-    let _running = both(&bench, &built("examples/multihomed"), None);
+    let (_server, mut client) = both(&bench, &built("examples/multihomed"), None);
     survives(&bench);
+    let told = client.complaints();
+    assert!(told.contains("switch 1: Failure(") && told.ends_with(", Report"), "{told}");
 }
 
 /// The examples of the draft with a context, under the preload library and linked.

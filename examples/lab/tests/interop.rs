@@ -53,6 +53,7 @@ fn a_peer_loses_its_context() {
 // RE-PR-10, RE-PR-24, HC-USE-04, HC-USE-09, HC-USE-10
 #[test]
 fn attacks_change_nothing() {
+    // LS-D-35, LS-D-37, LS-D-38
     in_lab!();
     under_the_shim("attacks");
 }
@@ -61,6 +62,7 @@ fn attacks_change_nothing() {
 // S6-5.15.3-8, S6-N-42, S6-3-3, S6-3-4, RE-FI-12
 #[test]
 fn unusual_but_legal_peers() {
+    // S6-4.6-2: Fragment headers in front of the shim header and behind it
     in_lab!();
     under_the_shim("variants");
 }
@@ -86,7 +88,22 @@ fn a_validator_that_leaves_no_room_for_the_list() {
     under_the_shim("crowded");
 }
 
-/// `peer/interop.py --self` runs all of them; these three meet most of its code in both roles.
+// HC-SIG-01, HC-SIG-02, HC-SIG-03, HC-SIG-05, HC-SIG-07, HC-KEY-05, S6-5.15.5-1, S6-5.15.5-2, S6-5.15.5-3, S6-7.2-10, S6-3-2,
+// S6-5.6-6, S6-5.10-5, S6-5.15-8, S6-5.14-4, HC-USE-05, HC-USE-10, LS-I2-10, LS-F-05
+#[test]
+fn lists_signed_by_both_and_forged_ones() {
+    in_lab!();
+    under_the_shim("signed");
+}
+
+// HC-SIG-07, HC-USE-02, HC-USE-13, S6-5.6-6, S6-5.10-5, S6-7.18-6, LS-H-29, LS-I2-10
+#[test]
+fn a_program_signs_its_i2_updates_and_i2bis() {
+    in_lab!();
+    under_the_shim("signed_initiator");
+}
+
+/// `peer/interop.py --self` runs all that need no key; these three meet most of its code in both roles.
 #[test]
 fn the_peer_agrees_with_itself() {
     in_lab!();

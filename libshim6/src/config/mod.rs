@@ -115,6 +115,11 @@ pub struct ReapConfig {
     /// A pair that failed and is better than the one in use is used again once it has passed all tests for so long; each
     /// further failure doubles the time. 30 s; `None`: never.
     pub return_after: Option<Duration>,
+    /// Datagrams of a context that are sent again on the new pair after a failure: the last so many; 0, none. The peer's
+    /// program sees those twice that had arrived.
+    pub resend: u32,
+    /// Of these, none older than this; 1 s.
+    pub resend_age: Duration,
 }
 
 /// When a flow gets a context. With both thresholds `None` the engine never starts one itself (LS-H-06).
@@ -183,6 +188,8 @@ impl Default for ReapConfig {
             hot_standby: false,
             standby_interval: None,
             return_after: Some(Duration::from_secs(30)),
+            resend: 0,
+            resend_age: Duration::from_secs(1),
         }
     }
 }

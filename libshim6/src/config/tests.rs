@@ -64,7 +64,8 @@ fn every_key_can_be_set_both_ways() {
             {
                 ("7", "7")
             }
-            "trigger.bytes" | "trigger.packets" => ("123", "123"),
+            "trigger.bytes" | "trigger.packets" | "reap.resend" => ("123", "123"),
+            "reap.resend_age" => ("300ms", "\"300ms\""),
             "shim6.idle_timeout" => ("7m", "\"7m\""),
             "shim6.update_timeout" | "reap.initial_probe_timeout" => ("1s 500ms", "\"1s 500ms\""),
             _ => ("77s", "\"77s\""),

@@ -32,4 +32,6 @@ pub use signature::{MAX_KEY_BITS, MIN_KEY_BITS, SignatureError, rsa_bits, signed
 pub use verify::{VerifyError, sec_of, verify_cga, verify_hba};
 
 #[cfg(test)]
+mod rules_tests;
+#[cfg(test)]
 mod tests;

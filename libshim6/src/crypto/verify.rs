@@ -113,7 +113,15 @@ pub(super) fn hash2_fits(hash2: &[u8; 14], sec: u8) -> bool {
     hash2[..2 * usize::from(sec)].iter().all(|b| *b == 0)
 }
 
+#[cfg(test)]
+thread_local! {
+    /// Hashes computed by this thread.
+    pub(super) static HASHES: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
 fn sha1(modifier: &[u8], prefix: &[u8; 8], count: u8, rest: &[u8]) -> [u8; 20] {
+    #[cfg(test)]
+    HASHES.set(HASHES.get() + 1);
     let mut ctx = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
     ctx.update(modifier);
     ctx.update(prefix);

@@ -8,6 +8,7 @@ mod meter;
 
 pub use meter::{Meter, attention};
 
+use super::resend::Resend;
 use crate::addr::{ContextTag, Fii, FlowId, LocatorPair, UlidPair};
 use crate::engine::{Bare, ContextTimers, LocatorError, LocatorInfo, Settings, Setup, Wake};
 use crate::event::Switch;
@@ -88,6 +89,8 @@ pub struct ContextView {
     pub takes_bare: Bare,
     /// The latest switches of the pair with their causes and times, newest last; 16 at most.
     pub switches: Vec<Switch>,
+    /// All switches of the context so far.
+    pub switched: u64,
 }
 
 impl ContextView {
@@ -185,6 +188,8 @@ pub struct Cell {
     mtus: Mutex<Vec<(LocatorPair, u32)>>,
     /// Where payload went before the first pin.
     unpinned: Mutex<Option<Option<Forward>>>,
+    /// Copies of what was sent of late, where they were asked for.
+    pub(crate) resend: Resend,
 }
 
 impl Cell {
@@ -220,6 +225,7 @@ impl Cell {
             changed: Default::default(),
             mtus: Mutex::default(),
             unpinned: Mutex::default(),
+            resend: Resend::new(meter),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Cells and contexts brought in line with each other: what sockets see, where they send, what they set.
 
 use super::cell::{CellKey, ContextView, ForkState};
+use super::resend::Moved;
 use super::run::Runner;
 use super::shared::Shared;
 use crate::addr::UlidPair;
@@ -14,6 +15,8 @@ pub struct Applied {
     /// The settings, and CT(local) of the context that has them.
     settings: Option<(Arc<Settings>, u64)>,
     hot: bool,
+    /// Switches of the context that were acted upon.
+    pub(super) switches: u64,
     fork: ForkState,
 }
 
@@ -43,17 +46,20 @@ impl Runner {
             self.divide(now, ulids);
         }
         let forward = info.as_ref().filter(|_| associated).and_then(|i| self.forward(now, i));
+        let moved = info.as_ref().filter(|_| associated).and_then(Moved::of);
         let wake = self.engine.wake_of(ulids, key.fii);
         let setup = self.engine.setup_of(ulids, 0);
-        let Some(t) = self.tracked.get_mut(&key) else { return };
+        let Some(t) = self.tracked.get(&key) else { return };
         let given = t.applied.settings.as_ref().filter(|_| associated && t.applied.fork != ForkState::Failed);
-        t.cell.change_settings(|now| {
+        t.cell.change_settings(|current| {
             // Set anew since they were read: a pin among them directs datagrams already (API-LTX-08), and this forward does
             // not know it. The change has woken us once more.
-            if given.is_none_or(|(settings, _)| Arc::ptr_eq(settings, now)) {
+            if given.is_none_or(|(settings, _)| Arc::ptr_eq(settings, current)) {
                 t.cell.set_forward_of(associated, forward);
             }
         });
+        self.send_again(now, key, moved);
+        let Some(t) = self.tracked.get_mut(&key) else { return };
         let view = ContextView { associated, setup, fork: t.applied.fork, ..view(info) };
         let old = t.cell.view();
         let news = *old != view;
@@ -274,6 +280,7 @@ fn view(info: Option<ContextInfo>) -> ContextView {
         standby: i.standby,
         takes_bare: i.takes_bare,
         switches: i.switches,
+        switched: i.counters.pair_changes,
         ..ContextView::default()
     })
 }

@@ -13,6 +13,7 @@
 //! | `run`, `traffic`, `watch`, `unread`, `policy` | the loop, and how traffic becomes known to the engine |
 //! | `receive`, `filter`, `claim` | the raw socket that receives; which packets are another engine's |
 //! | `send`, `frag`, `udp` | the raw socket that sends; fragments behind the shim header; checksums over ULIDs |
+//! | `resend` | copies of the last datagrams, to be sent again after a failure |
 //! | `suppress` | who may get datagrams without extension header |
 //! | `deliver`, `inject` | tagged payload to the application's own socket |
 //! | `addresses`, [`netlink`] | locators, and ULIDs that vanish |
@@ -40,6 +41,7 @@ mod policy;
 pub mod random;
 mod receive;
 mod report;
+pub(crate) mod resend;
 mod run;
 mod send;
 mod shared;

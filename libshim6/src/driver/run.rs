@@ -508,7 +508,7 @@ impl Runner {
         for round in 0.. {
             self.transmit(&mut refused);
             while let Some(event) = self.engine.poll_event() {
-                report::log(&event);
+                report::log(&event, self.engine.tag_of(event.ulids, event.fii));
                 if let Some(console) = &mut self.console {
                     console.publish(&event);
                 }
@@ -568,7 +568,7 @@ impl Runner {
         }
     }
 
-    fn ifindex(&self, pair: LocatorPair) -> u32 {
+    pub(super) fn ifindex(&self, pair: LocatorPair) -> u32 {
         self.shared.locators.read().iter().find(|l| l.addr == pair.local).map_or(0, |l| l.ifindex)
     }
 
@@ -582,7 +582,7 @@ impl Runner {
         Some(Forward { locators, ifindex, peer_tag, mtu: self.mtu(now, locators), bare: info.bare })
     }
 
-    fn mtu(&mut self, now: Time, pair: LocatorPair) -> u32 {
+    pub(super) fn mtu(&mut self, now: Time, pair: LocatorPair) -> u32 {
         match self.mtus.get(&pair) {
             Some((mtu, at)) if now.since(*at) < MTU_KEPT => *mtu,
             _ => {

@@ -2,6 +2,7 @@
 
 use super::arrivals::Arrivals;
 use super::cell::{Cell, CellKey};
+use super::resend::Limits;
 use super::send::SendSocket;
 use super::sys::{self, OwnFd};
 use super::watch::Watches;
@@ -108,6 +109,8 @@ pub struct Shared {
     pub forks: u32,
     pub thread: Mutex<Option<JoinHandle<()>>>,
     pub counters: Counters,
+    /// What the configuration has kept for sending again.
+    pub resend: Option<Limits>,
 }
 
 macro_rules! counters {
@@ -168,6 +171,8 @@ counters! {
     payload_sent,
     /// Tagged packets that the kernel refused to send on their pair: lost.
     payload_refused,
+    /// Tagged packets sent again after a failure: their peers may have seen them before.
+    payload_resent,
     /// Control messages sent.
     control_sent,
     /// Control messages that the kernel refused to send.
@@ -206,9 +211,16 @@ impl Shared {
         if cells.len() >= MAX_CELLS {
             return None;
         }
-        let cell = Arc::new(Cell::new(ulids));
+        let cell = Arc::new(self.new_cell(Cell::new(ulids)));
         cells.insert(key, cell.clone());
         Some((cell, true))
+    }
+
+    fn new_cell(&self, cell: Cell) -> Cell {
+        if self.resend.is_some() {
+            cell.resend.set(self.resend, true);
+        }
+        cell
     }
 
     /// The cell of an instance that the peer made. `None` beyond the cap.
@@ -217,7 +229,7 @@ impl Shared {
         if cells.len() >= MAX_CELLS && !cells.contains_key(&key) {
             return None;
         }
-        let new = || Arc::new(Cell::of_instance(key.ulids, key.fii));
+        let new = || Arc::new(self.new_cell(Cell::of_instance(key.ulids, key.fii)));
         Some(cells.entry(key).or_insert_with(new).clone())
     }
 
@@ -230,7 +242,7 @@ impl Shared {
         loop {
             let fii = draw();
             if let (1.., Entry::Vacant(entry)) = (fii, cells.entry(CellKey { ulids, fii })) {
-                return Some(entry.insert(Arc::new(Cell::with_fii(ulids, fii))).clone());
+                return Some(entry.insert(Arc::new(self.new_cell(Cell::with_fii(ulids, fii)))).clone());
             }
         }
     }

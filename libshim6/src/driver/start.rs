@@ -9,6 +9,7 @@ use super::inject::{self, Injector};
 use super::policy::Policy;
 use super::random::SystemRng;
 use super::receive::ReceiveSocket;
+use super::resend::Limits;
 use super::run::{Parts, Runner};
 use super::send::SendSocket;
 use super::shared::{MAX_COMMANDS, Shared};
@@ -97,6 +98,8 @@ pub fn start(config: Config, host: Arc<dyn SocketHost>) -> Result<Handle, StartE
         forks: sys::forks(),
         thread: Default::default(),
         counters: Default::default(),
+        resend: (config.reap.resend > 0)
+            .then_some(Limits { datagrams: config.reap.resend, age: config.reap.resend_age }),
     });
     shared.arrivals.set_lo(inject::loopback().map_err(doing("lo"))?);
     let claim = Arc::new(claim);

@@ -448,7 +448,7 @@ impl Context {
         if !self.established() || !self.reap.timers_running() {
             self.sample_at = None;
         } else if self.sample_at.is_none_or(|t| t <= now) {
-            let period = (self.keepalive_timeout / 3).min(self.settings.send_timeout(&io.config.reap));
+            let period = (self.keepalive_timeout / 3).min(self.settings.send_timeout(&io.config.reap) / 2);
             self.sample_at = Some(now + period.max(MIN_SAMPLE));
         }
     }

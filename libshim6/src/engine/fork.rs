@@ -9,7 +9,7 @@ use super::io::{ContextInfo, ContextState, Direction, Wake};
 use super::settings::{Feedback, Settings, Setup};
 use super::table::Id;
 use super::{Engine, reap::Env};
-use crate::addr::{Fii, FlowId, UlidPair};
+use crate::addr::{ContextTag, Fii, FlowId, UlidPair};
 use crate::event::{DiscardReason, FailureCause};
 use crate::time::Time;
 use crate::wire::ReapState;
@@ -173,6 +173,11 @@ impl Engine {
     pub fn context_of(&self, ulids: UlidPair, fii: Fii) -> Option<ContextInfo> {
         let ctx = self.serving_instance(ulids, fii).and_then(|id| self.table.get(id))?;
         Some(ctx.info(&self.io, &self.local))
+    }
+
+    /// CT(local) of a context, for the log.
+    pub(crate) fn tag_of(&self, ulids: UlidPair, fii: Fii) -> Option<ContextTag> {
+        self.table.by_key(ulids, fii).and_then(|id| self.table.get(id)).map(|ctx| ctx.local_tag)
     }
 
     /// As [`Engine::wake`] for the cell of an instance.

@@ -373,6 +373,12 @@ impl LocalSet {
             .collect()
     }
 
+    /// On the host and in the list, but unknown to the peer.
+    pub(super) fn newcomers(&self) -> Vec<Ipv6Addr> {
+        let new = |o: &&Offered| o.present && o.operational && !self.accepted.contains(&o.addr);
+        self.offered.iter().filter(new).map(|o| o.addr).collect()
+    }
+
     /// As the API shows it, with the application's preferences.
     pub(super) fn info(&self, settings: &Settings) -> Vec<LocatorInfo> {
         let info = |o: &Offered| {

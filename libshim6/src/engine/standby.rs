@@ -169,7 +169,9 @@ impl Context {
         let alternative = if self.tester.hot { self.alternative() } else { None };
         let free = self.free(now);
         // A test that fails goes on for a while; one for the round-trip time needs traffic that could be lost
-        let rtt = rtt && self.tester.has_traffic();
+        let current = self.reap.current();
+        // A current pair that the peer has withdrawn is used until there is another one, but not tested (RE-PS-14)
+        let rtt = rtt && self.tester.has_traffic() && self.reap.usable().any(|p| p == current);
         let wish_waits = self.wish_waits(wish);
         let at = |due: Option<Time>, wanted: bool| due.filter(|_| wanted).map(|t| t.max(free));
         let times = [

@@ -6,6 +6,7 @@ use super::io::{ContextState, Datagram};
 use super::table::Id;
 use super::verify::{self, Preferences, Refusal};
 use super::{Engine, Io};
+use crate::addr::LocatorPair;
 use crate::event::EventKind;
 use crate::time::Time;
 use crate::wire::{Message, Options, UpdateAck, UpdateRequest, error_code};
@@ -14,6 +15,9 @@ use std::time::Duration;
 
 /// Update Requests of the peer that are remembered (S6-N-29).
 const MAX_REQUESTS: usize = 8;
+/// From locators that the peer does not know, a request goes to so many pairs at a time, and the first two not closer.
+const AT_ONCE: usize = 4;
+const NEWCOMERS_GAP: Duration = Duration::from_millis(100);
 
 /// What an Update Request has to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -91,16 +95,48 @@ impl Context {
     /// Send the outstanding request (again), over the current pair.
     pub(super) fn send_update(&mut self, now: Time, io: &mut Io) {
         let pair = self.reap.current();
-        let (seconds, milliseconds) = (self.timeout_seconds(io), self.timeout_ms(io));
-        let (Some(update), Some(receiver_tag)) = (&mut self.update, self.peer_tag) else { return };
+        let Some(update) = self.update.as_mut().filter(|_| self.peer_tag.is_some()) else { return };
         let timers = &io.config.shim6;
         let base = backoff(timers.update_timeout, update.sent).min(timers.max_update_timeout);
         update.deadline = now + io.randomised(base);
         if !self.local.candidates().iter().any(|c| c.addr == pair.local) {
             // Nothing can leave from there; it goes out as soon as REAP has found another pair
-            return;
+            if self.local.candidates().iter().any(|c| c.operational) || self.local.newcomers().is_empty() {
+                return;
+            }
+            return self.send_from_newcomers(now, io);
         }
         update.sent += 1;
+        self.emit_update(now, io, &[pair]);
+    }
+
+    /// All locators that the peer knows went at the moment when others came, so that there is no pair by which it could be told.
+    /// From a source that it does not know it does not take the request, but answers with R1bis (S6-12.4-5), and the I2bis
+    /// that follows brings the new list.
+    fn send_from_newcomers(&mut self, now: Time, io: &mut Io) {
+        let sources = self.local.newcomers();
+        let current = self.reap.current().peer;
+        let mut peers: Vec<Ipv6Addr> = self.peer.candidates().iter().map(|p| p.addr).collect();
+        peers.sort_by_key(|a| *a != current);
+        let pairs = sources.iter().flat_map(|local| peers.iter().map(|peer| (*local, *peer)));
+        let pairs: Vec<_> = pairs.map(|(local, peer)| LocatorPair { local, peer }).collect();
+        // All in turn, some at a time
+        let turn = self.update.as_ref().map_or(0, |u| u.sent as usize * AT_ONCE) % pairs.len().max(1);
+        let now_due: Vec<_> =
+            pairs.iter().cycle().skip(turn).take(AT_ONCE.min(pairs.len())).copied().collect();
+        if let Some(update) = &mut self.update {
+            update.sent += 1;
+            let base = io.config.reap.initial_probe_timeout.max(NEWCOMERS_GAP);
+            update.deadline =
+                now + io.randomised(backoff(base, update.sent - 1).min(io.config.shim6.max_update_timeout));
+        }
+        self.emit_update(now, io, &now_due);
+    }
+
+    /// The outstanding request over these pairs.
+    fn emit_update(&mut self, now: Time, io: &mut Io, pairs: &[LocatorPair]) {
+        let (seconds, milliseconds) = (self.timeout_seconds(io), self.timeout_ms(io));
+        let (Some(update), Some(receiver_tag)) = (&self.update, self.peer_tag) else { return };
         let (news, with_pds, request_nonce) = (update.news, update.with_pds, update.nonce);
         let message = self.fitting(io, |ctx, _| {
             let options = Options {
@@ -119,7 +155,9 @@ impl Context {
             // What did not fit is not accepted either
             update.addrs = self.local.addresses();
         }
-        io.send(pair, &message);
+        for pair in pairs {
+            io.send(*pair, &message);
+        }
         self.reap.payload_sent(&mut io.env(now));
     }
 

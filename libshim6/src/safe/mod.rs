@@ -8,13 +8,16 @@ mod ancillary;
 mod error;
 mod options;
 mod socket;
+mod switches;
 
 pub use crate::addr::LocatorPair;
 pub use crate::engine::{Feedback, PathExplore};
+pub use crate::event::{Evidence, FailureCause, Switch, SwitchCause};
 pub use ancillary::{Received, SendWith};
 pub use error::{Error, LocatorError, Misuse};
 pub use options::Locator;
 pub use socket::ShimSocket;
+pub use switches::Switches;
 
 /// Settings for the engine of this process, before its first socket that may use it: `key=value`, several separated by
 /// `;`, with the keys of the configuration file. They are added to the variable SHIM6_SET of the environment, so no other

@@ -307,11 +307,11 @@ impl ShimSocket {
         self.set_int(SOL_SHIM_R6316, SHIM_LOC_PEER_RECV, on.into())
     }
 
-    fn get(&self, level: c_int, name: c_int, value: &mut [u8]) -> Result<usize, Error> {
+    pub(super) fn get(&self, level: c_int, name: c_int, value: &mut [u8]) -> Result<usize, Error> {
         self.descriptor().option(level, name, value).map_err(|e| self.refused(e))
     }
 
-    fn set(&self, level: c_int, name: c_int, value: Option<&[u8]>) -> Result<(), Error> {
+    pub(super) fn set(&self, level: c_int, name: c_int, value: Option<&[u8]>) -> Result<(), Error> {
         self.descriptor().set_option(level, name, value).map_err(|e| self.refused(e))
     }
 
@@ -323,12 +323,12 @@ impl ShimSocket {
         error.with_peer(has_peer)
     }
 
-    fn int(&self, level: c_int, name: c_int) -> Result<c_int, Error> {
+    pub(super) fn int(&self, level: c_int, name: c_int) -> Result<c_int, Error> {
         let mut raw = [0; INT];
         self.get(level, name, &mut raw).map(|_| c_int::from_ne_bytes(raw))
     }
 
-    fn set_int(&self, level: c_int, name: c_int, value: c_int) -> Result<(), Error> {
+    pub(super) fn set_int(&self, level: c_int, name: c_int, value: c_int) -> Result<(), Error> {
         self.set(level, name, Some(&value.to_ne_bytes()))
     }
 

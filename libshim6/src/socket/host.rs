@@ -2,10 +2,9 @@
 
 use super::state::{Mode, Socket, all, flag};
 use super::table::{self, Pinned};
-use super::{detach, guard, registry, sys};
+use super::{detach, guard, peek, registry, sys};
 use crate::addr::{FlowId, UlidPair};
 use crate::driver::host::{DeliverTo, SocketHost, UlidLoss};
-use libc::c_int;
 use std::collections::HashMap;
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::os::fd::RawFd;
@@ -79,8 +78,7 @@ impl SocketHost for Sockets {
             let _stable = detach::descriptors_are_stable();
             let Some(fd) = table::descriptors(&socket).next() else { return false };
             sys::readable(fd)
-                && (socket.mode() != Mode::Unconnected
-                    || next_source(fd).is_some_and(|a| is_of(&socket, ulids, &a)))
+                && (socket.mode() != Mode::Unconnected || peek::any_source(fd, |a| is_of(&socket, ulids, a)))
         })
     }
 
@@ -165,24 +163,4 @@ fn local_port(socket: &Pinned) -> Option<u16> {
         }
         port => Some(port),
     }
-}
-
-/// Who sent the datagram that is first in the queue? Takes nothing off it.
-fn next_source(fd: c_int) -> Option<SocketAddrV6> {
-    let mut name = sys::to_raw(&SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0));
-    let mut len = size_of_val(&name) as libc::socklen_t;
-    let mut octet = [0u8; 1];
-    // SAFETY: all three buffers are writable for the sizes that stand for them.
-    let r = unsafe {
-        libc::syscall(
-            libc::SYS_recvfrom,
-            fd,
-            octet.as_mut_ptr(),
-            octet.len(),
-            libc::MSG_PEEK | libc::MSG_DONTWAIT,
-            &raw mut name,
-            &raw mut len,
-        )
-    };
-    (r >= 0 && len as usize == size_of_val(&name)).then(|| sys::from_raw(&name))
 }

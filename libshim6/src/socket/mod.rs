@@ -21,6 +21,7 @@ pub mod leave;
 mod memory;
 pub mod ops;
 mod options;
+mod peek;
 mod peers;
 mod ports;
 pub mod real;

@@ -79,6 +79,8 @@ pub mod flag {
     pub const PEER_RECV_D08: u32 = 1 << 27;
     /// The same by that of RFC 6316.
     pub const PEER_RECV_R6316: u32 = 1 << 28;
+    /// Copies of what it sends are kept (SHIM_RESEND).
+    pub const RESEND: u32 = 1 << 29;
     /// SHIM_LOC_LOCAL_RECV is 1.
     pub const LOCAL_RECV: u32 = LOCAL_RECV_D08 | LOCAL_RECV_R6316;
     /// SHIM_LOC_PEER_RECV is 1.

@@ -147,6 +147,7 @@ fn assert_dissected(layers: &Value, message: &Message, name: &str) {
 
 #[test]
 fn tshark_dissects_every_message() {
+    // RE-CX-10: under the name Precvd
     let vectors = messages();
     let packets = dissect(&committed("messages.pcap", &vectors));
     assert_eq!(packets.len(), vectors.len());

@@ -15,6 +15,9 @@ pub struct Options {
     /// Keep another path tested, so that traffic moves to it at once when the one in use fails
     #[arg(long)]
     hot_standby: bool,
+    /// After a failure, send the last N datagrams again on the new path; what had arrived arrives twice
+    #[arg(long, value_name = "N")]
+    resend: Option<String>,
     /// Between the first probes of an exploration (RFC 5534: 500ms)
     #[arg(long, value_name = "DUR")]
     probe_timeout: Option<String>,
@@ -116,6 +119,7 @@ impl Options {
         given("reap.send_timeout", &self.send_timeout)?;
         given("reap.initial_probe_timeout", &self.probe_timeout)?;
         given("reap.hot_standby", &self.hot_standby.then(|| "true".to_owned()))?;
+        given("reap.resend", &self.resend)?;
         given("trigger.bytes", &self.trigger_bytes)?;
         given("trigger.age", &self.trigger_time)?;
         match self.trigger {

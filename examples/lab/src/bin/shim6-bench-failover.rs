@@ -23,6 +23,9 @@ struct Options {
     /// Only configurations whose name contains this
     #[arg(long)]
     only: Option<String>,
+    /// Only failures whose name contains this
+    #[arg(long)]
+    failure: Option<String>,
     #[command(flatten)]
     files: bench::Files,
 }
@@ -43,7 +46,8 @@ fn measure(options: &Options, scratch: &Path) -> Result<ExitCode> {
             && (mptcp.is_ok() || !matches!(c.carrier, failover::Carrier::Mptcp))
     });
     let repeats = if options.quick { 1 } else { options.repeats.max(1) };
-    let rows = failover::run(wanted, repeats, directory, |line| eprintln!("bench-failover: {line}"));
+    let fails = |f: failover::Failure| options.failure.as_deref().is_none_or(|part| f.name().contains(part));
+    let rows = failover::run(wanted, fails, repeats, directory, |line| eprintln!("bench-failover: {line}"));
     let text = failover::report(&rows, repeats, &mptcp, &options.files.output)?;
     println!("\n{text}");
     if let Some(readme) = &options.files.readme {

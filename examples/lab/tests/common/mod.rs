@@ -6,6 +6,7 @@
 use shim6_lab::programs::{self, PORT, Program, Running, Shim};
 use shim6_lab::topology::{Addressing, PathPair, Side, Topology};
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 /// Two hosts with HBA sets.
@@ -44,6 +45,20 @@ impl Bench {
     pub fn ask(&self, program: Program, options: &str, shim: Option<&Shim>) -> Running {
         let program = with(program.client(self.topology.server.addresses[0]).unwrap(), options);
         self.start(Side::Client, "client", &program, shim)
+    }
+
+    /// A program of `c-tests/`, compiled.
+    pub fn c_test(&self, name: &str) -> String {
+        let program = self.file(name);
+        if !program.exists() {
+            let source = format!("{}/../../c-tests/{name}.c", env!("CARGO_MANIFEST_DIR"));
+            let mut cc = Command::new("cc");
+            cc.args(["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic", "-pthread", "-o"])
+                .arg(&program)
+                .arg(source);
+            assert!(cc.status().unwrap().success());
+        }
+        program.to_string_lossy().into_owned()
     }
 
     /// What the shim of a program logged.

@@ -17,7 +17,7 @@ import tempfile
 import time
 
 import netlab
-from shim6peer import hba, packet
+from shim6peer import cga, hba, packet
 from shim6peer.checks import PORT
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -33,7 +33,10 @@ NEVER = {"trigger.bytes": "never", "trigger.age": "never"}
 SCENARIOS = {"initiator": ("echo", NEVER), "responder": ("client", AT_ONCE), "recovery": ("client", AT_ONCE),
              "variants": ("echo", NEVER), "crossing": ("client", AT_ONCE),
              "link_down": ("client", AT_ONCE),
-             "crowded": ("client", AT_ONCE), "attacks": ("echo", NEVER)}
+             "crowded": ("client", AT_ONCE), "attacks": ("echo", NEVER),
+             "signed": ("echo", NEVER), "signed_initiator": ("client", AT_ONCE)}
+# Both hosts have a CGA on path 1 and ordinary addresses on the others. The stand-in for the product has no key.
+SIGNED = {"signed", "signed_initiator"}
 
 
 def set_of(lab, side):
@@ -48,12 +51,32 @@ def write_identity(path, members):
     path.write_text(json.dumps([[packet.show(a), pds.hex()] for a, pds in members]))
 
 
-def product_set(lab, shim6, directory):
+def plain_addresses(lab, side):
+    """An ordinary address on each path but the first."""
+    addresses = [netlab.prefix_text(side, n).replace("::/64", "::53") for n in lab.paths[1:]]
+    for n, address in zip(lab.paths[1:], addresses):
+        lab.assign(side, n, address)
+    return [packet.pack_address(a) for a in addresses]
+
+
+def signed_host(lab, side, directory):
+    """The same with a CGA on path 1; the parameters of the others are those of the CGA, which signs for them."""
+    key = cga.generate_key(1024)
+    (directory / "key.json").write_text(json.dumps(key))
+    ulid, pds = cga.generate(netlab.prefix(side, 1), key)
+    lab.assign(side, 1, packet.show(ulid))
+    return [(a, pds) for a in (ulid, *plain_addresses(lab, side))]
+
+
+def product_set(lab, shim6, directory, signed):
     """The same by `shim6 address`: the product's own generation is under test too."""
     out, host = directory / "set.pem", lab.hosts["a"]
     prefixes = [x for n in lab.paths for x in ("--prefix", netlab.prefix_text("a", n))]
     # As a router's advertisement would have it: the tool finds the interface of a prefix by this route.
     host.ip(*(f"route add {netlab.prefix_text('a', n)} dev p{n} proto ra" for n in lab.paths))
+    if signed:
+        prefixes = ["--cga", *prefixes[:2]]
+        plain_addresses(lab, "a")
     host.run([shim6, "address", "generate", *prefixes, "--output", str(out)])
     host.run([shim6, "address", "assign", "--no-dad", str(out)])
     shown = json.loads(host.run(["ip", "-6", "-j", "addr", "show", "scope", "global"]))
@@ -90,8 +113,8 @@ def run(a, name, directory):
             write_identity(directory / "subject.json", members)
             subject = [address for address, _ in members]
         else:
-            subject = product_set(lab, a.shim6, directory / "identities")
-        peers = set_of(lab, "b")
+            subject = product_set(lab, a.shim6, directory / "identities", name in SIGNED)
+        peers = signed_host(lab, "b", directory) if name in SIGNED else set_of(lab, "b")
         write_identity(directory / "peer.json", peers)
         plain = netlab.prefix_text("b", 1).replace("::/64", "::bad")
         lab.assign("b", 1, plain)
@@ -109,6 +132,7 @@ def run(a, name, directory):
             processes.append(start_subject(a, lab, directory, role, settings, server))
         script = [sys.executable, str(HERE / f"{name}.py"), "--identity", str(directory / "peer.json"), "--subject",
                   ",".join(packet.show(x) for x in subject), "--plain", plain]
+        script += ["--key", str(directory / "key.json")] if name in SIGNED else []
         peer = lab.hosts["b"].start(script, stdout=subprocess.PIPE, text=True)
         processes.append(peer)
         lines = []
@@ -171,7 +195,7 @@ def main():
         parser.error(f"no scenario {', '.join(unknown)}")
     bad = []
     with tempfile.TemporaryDirectory(prefix="shim6-interop-") as scratch:
-        for name in a.scenarios or SCENARIOS:
+        for name in a.scenarios or [name for name in SCENARIOS if not (a.self and name in SIGNED)]:
             directory = pathlib.Path(a.capture or scratch).resolve() / name
             if directory.exists():
                 for old in sorted(directory.rglob("*"), reverse=True):

@@ -23,9 +23,13 @@ pub mod attention {
     pub const TIME_SENT: u32 = 1 << 5;
     /// A context serves the pair.
     pub const ASSOCIATED: u32 = 1 << 6;
-    /// What sending has to look at.
+    /// Copies are kept of what is sent ([`Resend`](super::super::resend::Resend)).
+    pub const KEEP: u32 = 1 << 7;
+    /// Sending is more than a plain call that is counted.
+    pub const BEFORE_SENDING: u32 = DETOUR | DIVIDED | KEEP;
+    /// What sending has to look at afterwards.
     pub const SENDING: u32 = DETOUR | DIVIDED | ON_SENT | VOLUME | TIME_SENT;
-    /// What receiving has to look at.
+    /// What receiving has to look at afterwards.
     pub const RECEIVING: u32 = DIVIDED | ON_RECEIVED | VOLUME;
 }
 
@@ -50,7 +54,7 @@ static FREE: AtomicPtr<Meter> = AtomicPtr::new(ptr::null_mut());
 
 impl Meter {
     /// All zero, and without anything to look at.
-    pub(super) fn take() -> &'static Meter {
+    pub(in super::super) fn take() -> &'static Meter {
         // The list is taken as a whole, so that nobody meets a meter that came back in between. In a forked child it may
         // be lost, with the few meters on it.
         // SAFETY: meters are never freed.
@@ -94,7 +98,7 @@ impl Meter {
         self.attention.load(Relaxed) & bits != 0
     }
 
-    pub(super) fn set(&self, bits: u32, on: bool) {
+    pub(in super::super) fn set(&self, bits: u32, on: bool) {
         if on {
             self.attention.fetch_or(bits, SeqCst);
         } else {

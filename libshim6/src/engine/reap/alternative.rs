@@ -141,6 +141,7 @@ impl Reap {
     /// Positive feedback on outbound traffic (RE-FI-09).
     pub fn stop_send_timer(&mut self) {
         self.timers.stop(Timer::Send);
+        self.gaps.interrupted();
     }
 
     /// `true` if that is another pair.

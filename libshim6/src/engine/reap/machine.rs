@@ -47,6 +47,9 @@ impl Reap {
     pub(super) fn start_send(&mut self, env: &mut Env) {
         if !self.timers.running(Timer::Send) {
             self.restart_send(env);
+            if self.state == ReapState::Operational {
+                self.gaps.sent(env.now);
+            }
         }
     }
 
@@ -151,8 +154,10 @@ impl Reap {
             | FailureCause::Hint
             | FailureCause::Feedback => false,
         };
+        let silent_since = self.gaps.doubted().filter(|_| cause == FailureCause::SendTimeout);
         self.exploration = Some(Exploration {
             started: env.now,
+            silent_since,
             cause,
             left: self.current,
             last_heard: self.last_heard,
@@ -237,6 +242,7 @@ impl Reap {
                 if test {
                     self.start_send(env);
                 } else {
+                    self.gaps.interrupted();
                     self.restart_send(env);
                 }
                 // RE-RP-11
@@ -258,6 +264,7 @@ impl Reap {
                     self.choose(&reported);
                 }
                 self.timers.stop(Timer::Send);
+                self.gaps.interrupted();
                 let ended = self.become_operational(env.now, &reported);
                 self.start_keepalive(env);
                 self.actions.extend(ended);
@@ -310,6 +317,7 @@ impl Reap {
         }
         let e = self.exploration.take()?;
         self.over = Some(e);
+        self.gaps.explored(now, e.silent_since);
         let unchanged = e.left == self.current && reported.contains(&e.left);
         if e.cause == FailureCause::SendTimeout && unchanged {
             self.false_alarm(now, e.left);

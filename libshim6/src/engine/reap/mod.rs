@@ -8,6 +8,7 @@
 //! [`Reap::handle_timeout`] then gets the present and acts on every deadline that has passed.
 
 mod alternative;
+mod gaps;
 mod machine;
 mod pace;
 mod reports;
@@ -134,6 +135,8 @@ struct Exploration {
     /// The pair in use when it started.
     left: LocatorPair,
     last_heard: Option<Time>,
+    /// The packet that nothing came after, if the Send Timer started it.
+    silent_since: Option<Time>,
     /// The current pair is known to be of no use, not only under suspicion: it is probed last.
     dead: bool,
 }
@@ -180,6 +183,7 @@ pub struct Reap {
     /// A confirmed alternative.
     standby: Option<Standby>,
     alarms: pace::Alarms,
+    gaps: gaps::Gaps,
     actions: VecDeque<Action>,
     counters: ReapCounters,
 }
@@ -215,6 +219,7 @@ impl Reap {
             closing: None,
             standby: None,
             alarms: pace::Alarms::default(),
+            gaps: gaps::Gaps::default(),
             actions: VecDeque::new(),
             counters: ReapCounters::default(),
         }
@@ -284,6 +289,7 @@ impl Reap {
             // RE-SM-01
             ReapState::Operational => {
                 self.timers.stop(Timer::Send);
+                self.gaps.heard(env.now);
                 self.start_keepalive(env);
             }
             // RE-SM-02; told late, it may have come before the silence that started the exploration
@@ -303,7 +309,10 @@ impl Reap {
         }
         match self.state {
             // RE-SM-16, RE-SM-18
-            ReapState::Operational | ReapState::InboundOk => self.timers.stop(Timer::Send),
+            ReapState::Operational | ReapState::InboundOk => {
+                self.timers.stop(Timer::Send);
+                self.gaps.heard(env.now);
+            }
             // RE-SM-17
             ReapState::Exploring => self.hear_while_exploring(env),
         }
@@ -329,6 +338,7 @@ impl Reap {
         self.heard(env.now);
         if self.state == ReapState::Operational && !self.paused {
             self.timers.stop(Timer::Send);
+            self.gaps.interrupted();
             self.start_keepalive(env);
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! A Send Timeout below a second says what an application wants, not what the path can do. The answer to a packet takes a
 //! round trip, and where the peer's program is silent, a Keepalive Interval more. So the timeout in force is never shorter
-//! than the measured round-trip time allows, and it grows for a while where a path that was taken for dead turned out to
-//! work.
+//! than the measured round-trip time allows, nor than the gaps of the traffic (`gaps`), and it grows for a while where a path
+//! that was taken for dead turned out to work.
 
 use super::Reap;
 use super::reports::PairHealth;
@@ -96,7 +96,12 @@ impl Reap {
             None => CAREFUL_BELOW,
         };
         let grown = wanted.saturating_mul(1 << self.alarms.at(now)).min(CAREFUL_BELOW);
-        wanted.max(grown).max(if wanted < CAREFUL_BELOW || self.rtt().is_some() { floor } else { wanted })
+        let gaps = if wanted < CAREFUL_BELOW { self.gaps.floor(now) } else { wanted };
+        wanted.max(grown).max(gaps).max(if wanted < CAREFUL_BELOW || self.rtt().is_some() {
+            floor
+        } else {
+            wanted
+        })
     }
 
     /// Why the pair changed: one for each [`Action::PairChanged`](super::Action::PairChanged), in their order.
@@ -122,6 +127,10 @@ impl Reap {
     /// The pair that the Send Timer took for dead works after all.
     pub fn false_alarm(&mut self, now: Time, pair: LocatorPair) {
         self.alarms.note(now);
+        // A single silence may have been a short failure; where they come again they are the traffic's own
+        if self.alarms.at(now) > 1 {
+            self.gaps.acquitted(now);
+        }
         self.records.forget_rtt(pair);
     }
 

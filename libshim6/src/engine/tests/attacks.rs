@@ -13,6 +13,7 @@ fn snapshot(w: &World) -> (Vec<ContextInfo>, usize) {
 
 #[test]
 fn a_validator_is_good_for_one_exchange_only() {
+    // LS-D-25
     // S6-7.10.1-2, S6-7.13-4, S6-7.13-6, S6-7.20-4, S6-7.20-6, S6-7.10.1-4, S6-N-7, S6-5.15.1-1, S6-B-4
     let (w, fake) = world_in(None);
     let i2 = fake.i2(&w);

@@ -7,6 +7,7 @@ use crate::wire::DropReason;
 
 #[test]
 fn four_messages_establish_a_context() {
+    // LS-D-11, LS-D-13
     // S6-7.3-1, S6-7.3-2, S6-7.7-1, S6-7.7-3, S6-7.13-7, S6-B-1, S6-B-3, S6-B-10, S6-B-24, S6-1-2, S6-13-1
     let mut w = World::pair(2, 1);
     assert_eq!(w.info(0), None);
@@ -31,6 +32,7 @@ fn four_messages_establish_a_context() {
 
 #[test]
 fn messages_agree_on_addresses_nonces_and_options() {
+    // LS-D-26
     // S6-5.4-1, S6-7.10-2, S6-7.11-6, S6-7.14-4, S6-N-19, S6-N-23, S6-5.6-2, S6-5.6-5, S6-N-6, S6-5.15.2-3
     let mut w = World::pair(2, 2);
     w.establish(0, 1);
@@ -64,6 +66,7 @@ fn messages_agree_on_addresses_nonces_and_options() {
 
 #[test]
 fn a_host_with_one_plain_address_takes_part() {
+    // LS-D-20
     // S6-3-3, S6-N-37, LS-H-26, HC-USE-06
     let mut w = World::new(&exact(), 3, vec![vec![plain("2001:db8:a::1", 1)], hba(0xb, &[1, 2], 9)]);
     w.establish(0, 1);
@@ -77,6 +80,7 @@ fn a_host_with_one_plain_address_takes_part() {
 
 #[test]
 fn i1_is_sent_five_times_and_then_held_down() {
+    // LS-D-17
     // S6-7.8-1, S6-7.8-2, S6-7.8-3, S6-7.8-4, S6-7.8-7, S6-B-18, S6-B-19, S6-B-71, S6-B-72, S6-4-3, S6-14-1
     let mut w = World::pair(2, 4);
     w.pass = Box::new(|_| false);
@@ -139,6 +143,7 @@ fn i2_is_sent_three_times_then_i1_again_but_not_for_ever() {
 
 #[test]
 fn a_peer_without_shim6_is_remembered_for_ten_minutes() {
+    // LS-D-16, LS-D-17
     // S6-7.8-5, S6-7.8-6, S6-B-20, S6-B-74, S6-B-75, S6-N-13, S6-N-20, S6-8-11
     let mut w = World::pair(2, 6);
     w.pass = Box::new(|_| false);
@@ -268,7 +273,7 @@ fn an_r1_needs_nonce_pair_and_validator() {
 
 #[test]
 fn any_validator_is_copied() {
-    // S6-5.6-2, S6-5.15.1-3, S6-7.10.1-2
+    // S6-5.6-2, S6-5.15.1-2, S6-5.15.1-3, S6-7.10.1-2
     for len in [0, 1, 7, 20, 64, 700] {
         let mut w = World::pair(20, 10);
         w.establish(0, 1);

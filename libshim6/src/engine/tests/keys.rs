@@ -150,12 +150,13 @@ fn sessions_move_to_signed_locators() {
 
 #[test]
 fn members_of_a_set_need_no_signature() {
-    // LS-H-30, HC-USE-12, HC-USE-14, HC-SIG-02, HC-SIG-08, S6-5.15.5-4, HC-USE-16
+    // LS-I2-10, HC-CX-01, LS-H-30, HC-USE-12, HC-USE-14, HC-SIG-02, HC-SIG-08, S6-5.15.5-4, HC-USE-16
     let (a, b) = (set_host(0xa, 2, 2), set_host(0xb, 3, 0));
     let w = connect(a.clone(), b.clone());
     let (list, signed) = signed(&w.last(3).message(), &a[0]);
     let methods: Vec<u8> = list.locators.iter().map(|l| l.0).collect();
     assert_eq!(methods, [1, 1, 2, 2]);
+    assert_eq!(w.last(3).data[list.methods_offset..][..4], [1, 1, 2, 2], "1 is HBA and 2 is CGA on the wire");
     assert_eq!(signed, addrs(&a[2..]));
     assert_eq!(list.locators.iter().map(|l| l.1).collect::<Vec<_>>(), addrs(&a));
     // All of one set: nothing to sign
@@ -218,6 +219,7 @@ fn a_forged_signature_makes_the_message_ignored() {
 
 #[test]
 fn a_new_prefix_is_announced_by_a_signed_update() {
+    // LS-D-29, LS-D-31
     // HC-USE-13, HC-USE-03, HC-SIG-07, LS-H-31, LS-H-32, S6-10.1-3, S6-5.10-4, HC-SIG-09
     for host in [cga_host(0xa, 1, 0), set_host(0xa, 2, 0)] {
         let mut w = connect(host.clone(), cga_host(0xb, 0, 1));
@@ -359,6 +361,7 @@ fn an_update_that_is_too_long_is_cut() {
 
 #[test]
 fn the_same_list_is_signed_once() {
+    // LS-D-33
     // S6-N-3: new for each context, though other contexts had it
     let host = cga_host(0xc, 2, 0);
     let mut w = World::new(&exact(), 31, vec![host.clone(), cga_host(0xb, 0, 1), hba(0xd, &[1], 3)]);

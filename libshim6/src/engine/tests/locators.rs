@@ -33,7 +33,8 @@ fn with_some(n: usize) -> (World, Vec<LocalLocator>) {
 
 #[test]
 fn a_new_address_of_the_set_is_announced_and_used_when_acknowledged() {
-    // LS-H-27, LS-H-28, LS-H-31, LS-H-32, S6-7.2-4, S6-5.11-2, S6-10.1-1, S6-10.1-3, S6-5.10-4, S6-N-31, HC-USE-03
+    // LS-D-21, LS-D-30
+    // HC-CX-05, LS-H-27, LS-H-28, LS-H-31, LS-H-32, S6-7.2-4, S6-5.11-2, S6-10.1-1, S6-10.1-3, S6-5.10-4, S6-N-31, HC-USE-03
     let (mut w, all) = with_some(2);
     let first = w.last(3);
     let Message::I2(i2) = first.message() else { panic!() };
@@ -318,6 +319,7 @@ fn an_update_from_unknown_locators_gets_r1bis() {
 
 #[test]
 fn the_peer_marks_its_current_locator_broken_or_drops_it() {
+    // LS-D-29, LS-D-32
     // S6-10.4-13, S6-10.4-14, S6-5.15.3-8, RE-FI-12, S6-N-36
     for dropped in [false, true] {
         let mut w = World::connected(2, 66);

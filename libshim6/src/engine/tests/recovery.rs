@@ -8,6 +8,7 @@ use crate::wire::{I1, I2, Options, R2};
 
 #[test]
 fn payload_for_a_lost_context_rebuilds_it() {
+    // LS-D-40
     // LS-F-02, LS-BIS-03
     // S6-7.5-1, S6-7.5-2, S6-7.5-5, S6-7.17-4, S6-7.20-7, S6-7.20-8, S6-B-5, S6-B-7, S6-B-38, LS-H-18
     let mut w = World::connected(2, 41);

@@ -378,6 +378,7 @@ fn verified_and_reachable_are_two_things() {
 
 #[test]
 fn replies_need_the_nonce_and_the_pair() {
+    // LS-D-24
     // S6-7.16-2, S6-12.4-2, S6-12.4-3, LS-R1-05, LS-R1-06, LS-R2-06, LS-CX-05
     let r1 = |w: &World, n| R1 {
         initiator_nonce: n,

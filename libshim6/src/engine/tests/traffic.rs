@@ -97,6 +97,7 @@ fn after_the_hold_down_the_next_datagram_tries_again() {
 
 #[test]
 fn an_idle_context_is_silent_and_goes_after_ten_minutes() {
+    // LS-D-39
     // LS-CX-09
     // LS-H-15, LS-H-16, S6-9-4, S6-9-5, S6-9-6, RE-FB-13, S6-B-68, S6-12.1-1
     let mut w = World::connected(2, 74);
@@ -187,6 +188,7 @@ fn conversation(w: &mut World, rounds: usize, each: Duration) {
 
 #[test]
 fn a_dead_path_is_left_and_payload_arrives_by_another() {
+    // LS-D-34
     // LS-RP-04, LS-H-08
     // S6-1-1, S6-11-3, S6-11-4, S6-5.2-2, S6-5.2-3, S6-12.2-1, S6-12.2-3, S6-12.2-7, S6-7.2-3, S6-15-1, S6-2-1, RE-FB-16
     let mut w = World::connected(2, 79);
@@ -290,7 +292,7 @@ fn late_news_of_traffic_counts_from_its_true_time() {
 #[test]
 fn icmp_errors_are_hints_about_the_current_pair() {
     // RE-FI-02
-    // LS-RP-07, LS-RP-13
+    // LS-RP-07, LS-RP-13, LS-CX-04
     // RE-FI-03, RE-FI-04, RE-FI-05, RE-FI-06, S6-8-8, S6-8-12, S6-N-45, S6-N-49
     let mut w = World::connected(2, 84);
     w.run(secs(60));

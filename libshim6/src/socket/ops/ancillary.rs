@@ -275,3 +275,24 @@ fn feedback([direction, indicator, ..]: [u8; 4]) -> Result<Option<Feedback>, c_i
         (1, 3) => Ok(Some(Feedback::SatisfactoryInbound)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // RE-FI-10, API-FB-05
+    #[test]
+    fn indicators() {
+        for direction in [0, 1] {
+            let satisfied =
+                [Feedback::SatisfactoryOutbound, Feedback::SatisfactoryInbound][usize::from(direction)];
+            let expected =
+                [None, Some(Feedback::Unable), Some(Feedback::Unsatisfactory), Some(satisfied)].map(Ok);
+            for (indicator, expected) in (0..).zip(expected) {
+                assert_eq!(feedback([direction, indicator, 0xff, 0xff]), expected);
+            }
+            assert_eq!(feedback([direction, 4, 0, 0]), Err(libc::EINVAL));
+        }
+        assert_eq!(feedback([2, 1, 0, 0]), Err(libc::EINVAL));
+    }
+}

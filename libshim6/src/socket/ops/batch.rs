@@ -8,7 +8,7 @@ use super::named::{Control, header, source_is_gone};
 use super::rewritten::{MAX_DATA, rewritten, segment_size, send_packets, slices};
 use super::send::{MAX_BATCH, describe};
 use super::way::{Out, Way, way};
-use super::{activated, ancillary, learn_port, note_sent, quick, refused};
+use super::{activated, ancillary, keep, learn_port, note_sent, quick, refused};
 use crate::driver::build_udp;
 use crate::driver::cell::{Cell, Forward};
 use libc::{c_int, c_uint, mmsghdr, sockaddr_in6};
@@ -153,6 +153,7 @@ unsafe fn train(
         }
         return usize::from(r >= 0);
     }
+    let began = keep::begin(socket, cell);
     let packets = guard::slow(|| {
         if !super::life::have_port(socket, fd) {
             return None;
@@ -163,7 +164,15 @@ unsafe fn train(
         outs.iter().zip(&targets).map(one).collect::<Option<Vec<_>>>()
     });
     let sent = match packets.flatten() {
-        Some(packets) => send_packets(fd, cell, &forward, socket.protocol(), &packets, flags),
+        Some(packets) => {
+            let sent = send_packets(fd, cell, &forward, socket.protocol(), &packets, flags);
+            if began.is_some()
+                && let Ok(n) = sent
+            {
+                guard::slow(|| keep::keep_packets(socket, cell, &packets[..n], Some(to), began));
+            }
+            sent
+        }
         None => Err(libc::EAGAIN),
     };
     match sent {
@@ -198,6 +207,7 @@ unsafe fn batch(
         }
     }
     let n = ways.len();
+    let began: Vec<_> = ways.iter().map(|w| w.cell().and_then(|cell| keep::begin(socket, cell))).collect();
     let sent = if ways.iter().any(|w| w.name().is_some()) {
         // SAFETY: as above.
         unsafe { named_batch(fd, &mut msgs[..n], flags, &ways) }
@@ -219,7 +229,12 @@ unsafe fn batch(
         }
         return Ok(usize::from(lost));
     }
-    for (way, m) in ways.iter().zip(&msgs[..sent as usize]) {
+    for ((way, m), began) in ways.iter().zip(&msgs[..sent as usize]).zip(began) {
+        // SAFETY: the application's header, as the kernel has read it.
+        let out = if began.is_some() { unsafe { describe(&m.msg_hdr, flags) } } else { None };
+        if let (Some(out), Some(cell)) = (out, way.cell()) {
+            keep::keep(socket, fd, &out, cell, way.peer(), began);
+        }
         match way {
             Way::Healthy(cell, peer) => note_sent(socket, cell, m.msg_len as usize, *peer),
             Way::Named(cell, to, _) | Way::Bare(cell, _, to) => {

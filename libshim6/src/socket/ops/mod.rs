@@ -8,6 +8,7 @@ mod bare;
 mod batch;
 mod close;
 mod hand;
+mod keep;
 mod lend;
 mod life;
 mod mapping;

@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering::Relaxed;
 #[inline(always)]
 pub(super) fn sends(fd: c_int, flags: c_int) -> Option<&'static Meter> {
     let meter = table::peek(fd)?.connected_meter(flag::SENDING)?;
-    (flags & NOT_OURS == 0 && !meter.needs(attention::DETOUR | attention::DIVIDED)).then_some(meter)
+    (flags & NOT_OURS == 0 && !meter.needs(attention::BEFORE_SENDING)).then_some(meter)
 }
 
 /// What an unconnected socket does with a datagram: the source to name in the call, where it needs one, and the meter.
@@ -37,7 +37,7 @@ pub(super) fn sends_to(
         return None;
     }
     let known = socket.recent.get(to)?;
-    if known.meter.needs(attention::DETOUR | attention::DIVIDED) {
+    if known.meter.needs(attention::BEFORE_SENDING) {
         return None;
     }
     // The peer talks to this address of ours: answer from it, though the kernel might choose another one.

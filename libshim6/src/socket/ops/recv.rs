@@ -5,7 +5,7 @@ use super::super::guard::{self, slow};
 use super::super::peers::Peer;
 use super::super::state::{Mode, flag};
 use super::super::table::Pinned;
-use super::super::{Bypass, Outcome, backend, detach, real, sys};
+use super::super::{Bypass, Outcome, backend, detach, peek, real, sys};
 use super::bare;
 use super::lend::{Came, Lent, Scratch, Shown, came, give_back, is_refused, lend, move_up};
 use super::names::hides_path_errors;
@@ -231,6 +231,7 @@ unsafe fn receive(socket: &Pinned, fd: c_int, app: &mut msghdr, flags: c_int) ->
     if is_refused(app) {
         return Err(Bypass);
     }
+    peek::note_flags(flags);
     loop {
         let mut scratch = Scratch::new();
         let mut own = *app;
@@ -442,6 +443,7 @@ pub unsafe fn recvmmsg(
     if msgs.iter().any(|m| is_refused(&m.msg_hdr)) {
         return Err(Bypass);
     }
+    peek::note_flags(flags);
     let mut scratch: Vec<Scratch> = msgs.iter().map(|_| Scratch::new()).collect();
     loop {
         let mut own: Vec<mmsghdr> = msgs.to_vec();

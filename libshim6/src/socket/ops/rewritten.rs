@@ -5,7 +5,7 @@ use super::super::state::flag;
 use super::super::table::Pinned;
 use super::super::{cmsg, sys};
 use super::way::{Out, Way, way};
-use super::{engine, note_sent};
+use super::{engine, keep, note_sent};
 use crate::addr::UlidPair;
 use crate::driver::build_udp;
 use crate::driver::cell::{Cell, Forward};
@@ -54,6 +54,7 @@ pub(super) unsafe fn rewritten(
         let r = unsafe { rewritten(socket, fd, &all, cell, forward, to) };
         return if r < 0 { r } else { octets as isize };
     }
+    let began = keep::begin(socket, cell);
     let mut packets = Vec::new();
     let built = guard::slow(|| {
         if !super::life::have_port(socket, fd) {
@@ -77,6 +78,9 @@ pub(super) unsafe fn rewritten(
     match send_packets(fd, cell, forward, socket.protocol(), &packets, out.flags) {
         Ok(_) => {
             note_sent(socket, cell, octets, Some(*to));
+            if began.is_some() {
+                guard::slow(|| keep::keep_packets(socket, cell, &packets, Some(*to), began));
+            }
             octets as isize
         }
         Err(e) => fail(e),
@@ -136,7 +140,7 @@ pub(super) fn slices(iov: &[iovec]) -> Vec<IoSlice<'_>> {
 }
 
 /// What a raw socket sends, with the checksum over the ULIDs at `sum_at` if the application asked for one there.
-fn raw_packet(
+pub(super) fn raw_packet(
     ulids: UlidPair,
     protocol: u8,
     sum_at: Option<usize>,

@@ -9,7 +9,7 @@ use super::super::{Bypass, Outcome, guard, real, setup, sys, table};
 use super::named::{named, source_is_gone};
 use super::rewritten::{fail, rewritten};
 use super::way::{Out, Way, way};
-use super::{activated, active, ancillary, learn_port, note_sent, quick, refused};
+use super::{activated, active, ancillary, keep, learn_port, note_sent, quick, refused};
 use libc::{c_int, c_void, iovec, msghdr, sockaddr, socklen_t};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -32,33 +32,42 @@ pub(super) unsafe fn transmit(
         Way::Plain => Err(Bypass),
         Way::Lost => Ok(out.octets() as isize),
         Way::Healthy(cell, peer) => {
+            let began = keep::begin(socket, &cell);
             let r = plain();
             if r >= 0 {
                 note_sent(socket, &cell, r as usize, peer);
                 if peer.is_some() && socket.local_port.load(Relaxed) == 0 {
                     guard::slow(|| learn_port(socket, fd));
                 }
+                keep::keep(socket, fd, out, &cell, peer, began);
             } else if refused(&cell, cell.ulids().as_locators()) {
+                keep::keep(socket, fd, out, &cell, peer, began);
                 return Ok(out.octets() as isize);
             }
             Ok(r)
         }
         Way::Named(cell, to, source) => {
+            let began = keep::begin(socket, &cell);
             // SAFETY: the application's buffers, as it passed them.
             let r = unsafe { named(fd, out, &to, source, 0) };
             if r >= 0 {
                 note_sent(socket, &cell, r as usize, Some(to));
+                keep::keep(socket, fd, out, &cell, Some(to), began);
             } else if source_is_gone(&cell, cell.ulids().as_locators()) {
+                keep::keep(socket, fd, out, &cell, Some(to), began);
                 return Ok(out.octets() as isize);
             }
             Ok(r)
         }
         Way::Bare(cell, forward, to) => {
+            let began = keep::begin(socket, &cell);
             // SAFETY: as above.
             let r = unsafe { named(fd, out, &to, forward.locators.local, 0) };
             if r >= 0 {
                 note_sent(socket, &cell, r as usize, Some(to));
+                keep::keep(socket, fd, out, &cell, Some(to), began);
             } else if source_is_gone(&cell, forward.locators) {
+                keep::keep(socket, fd, out, &cell, Some(to), began);
                 return Ok(out.octets() as isize);
             }
             Ok(r)

@@ -61,6 +61,27 @@ impl Way<'_> {
     }
 }
 
+impl Way<'_> {
+    /// The cell that counts it.
+    pub(super) fn cell(&self) -> Option<&Cell> {
+        match self {
+            Way::Plain | Way::Lost => None,
+            Way::Healthy(cell, _) | Way::Named(cell, ..) | Way::Rewritten(cell, ..) | Way::Bare(cell, ..) => {
+                Some(cell)
+            }
+        }
+    }
+
+    /// Where it goes, if the call names that: ULID and port, or where it goes bare, locator and port.
+    pub(super) fn peer(&self) -> Option<SocketAddrV6> {
+        match self {
+            Way::Plain | Way::Lost => None,
+            Way::Healthy(_, peer) => *peer,
+            Way::Named(_, to, _) | Way::Rewritten(_, _, to) | Way::Bare(_, _, to) => Some(*to),
+        }
+    }
+}
+
 /// By other locators: behind the extension header, unless the peer can do without. `known`: the peer knows the flow.
 fn rehomed<'a>(
     socket: &Pinned,

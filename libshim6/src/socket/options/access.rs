@@ -115,6 +115,9 @@ impl Call<'_> {
                     engine.backend.set_hot_standby(&new, true);
                     engine.backend.set_hot_standby(old, false);
                 }
+                if self.socket.has(flag::RESEND) {
+                    new.resend.follow(&old.resend);
+                }
                 self.socket.set_cell(Some(new));
                 Ok(())
             }

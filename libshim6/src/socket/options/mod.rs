@@ -6,6 +6,7 @@
 
 mod access;
 mod explore;
+mod extension;
 mod integer;
 mod lists;
 mod locator;
@@ -20,6 +21,7 @@ use super::guard::slow;
 use super::ops::fail;
 use super::table::Pinned;
 use super::{Bypass, Outcome, sys};
+use crate::capi::extensions::{SHIM_RESEND, SHIM_SWITCHES, shim_resend, shim_switch};
 use crate::capi::types::*;
 use access::{find, state};
 use libc::{c_int, c_void, socklen_t};
@@ -56,6 +58,8 @@ enum Kind {
     Explore,
     Locator,
     List,
+    Switches,
+    Resend,
 }
 
 impl Kind {
@@ -73,6 +77,9 @@ impl Kind {
                 Kind::Locator
             }
             SHIM_LOCLIST_LOCAL | SHIM_LOCLIST_PEER => Kind::List,
+            SHIM_SWITCHES => Kind::Switches,
+            SHIM_RESEND => Kind::Resend,
+            name if extension::is_int(name) => Kind::Int,
             _ => return None,
         })
     }
@@ -83,6 +90,8 @@ impl Kind {
             (Kind::Int, _) => size_of::<c_int>(),
             (Kind::Explore, Abi::D08) => size_of::<shim_pathexplore_d08>(),
             (Kind::Explore, Abi::R6316) => size_of::<shim_pathexplore_r6316>(),
+            (Kind::Switches, _) => size_of::<shim_switch>(),
+            (Kind::Resend, _) => size_of::<shim_resend>(),
             (_, Abi::D08) => size_of::<shim_locator_d08>(),
             (_, Abi::R6316) => size_of::<shim_locator_r6316>(),
         }
@@ -120,7 +129,7 @@ pub unsafe fn get(
     }
     // SAFETY: readable, as the kernel says.
     let room = unsafe { len.read_unaligned() };
-    let (size, fixed) = (kind.size(abi), matches!(kind, Kind::Explore | Kind::Locator));
+    let (size, fixed) = (kind.size(abi), kind != Kind::Int && kind != Kind::List);
     if (room as c_int) < 0 || (fixed && (room as usize) < size) {
         return fail(libc::EINVAL);
     }
@@ -145,7 +154,10 @@ pub unsafe fn get(
                 unsafe { len.write_unaligned(octets.len() as socklen_t) };
                 return fail(libc::EINVAL);
             }
-            let n = octets.len().min(room);
+            let n = match kind {
+                Kind::Switches => octets.len().min(room / size * size),
+                _ => octets.len().min(room),
+            };
             if !may_put(value, n) {
                 return fail(libc::EFAULT);
             }
@@ -183,7 +195,8 @@ pub unsafe fn set(
         Ok(socket) => socket,
         Err(answer) => return answer,
     };
-    let read_only = name == SHIM_ASSOCIATED || (name == SHIM_DEFERRED_CONTEXT_SETUP && abi == Abi::R6316);
+    let read_only = matches!(name, SHIM_ASSOCIATED | SHIM_SWITCHES)
+        || (name == SHIM_DEFERRED_CONTEXT_SETUP && abi == Abi::R6316);
     let Some(kind) = Kind::of(name).filter(|_| !read_only) else { return fail(libc::ENOPROTOOPT) };
     let size = kind.size(abi);
     let clear = value.is_null()
@@ -201,8 +214,8 @@ pub unsafe fn set(
     }
     let fits = match kind {
         Kind::Int => len as c_int >= size as c_int,
-        Kind::Explore | Kind::Locator => clear || len as usize == size,
-        Kind::List => len as c_int >= 0 && (len as usize).is_multiple_of(size),
+        Kind::Explore | Kind::Locator | Kind::Resend => clear || len as usize == size,
+        Kind::List | Kind::Switches => len as c_int >= 0 && (len as usize).is_multiple_of(size),
     };
     if !fits {
         return fail(libc::EINVAL);
@@ -232,12 +245,17 @@ impl Call<'_> {
     /// The value, or the errno. Inside `guard::slow` only.
     fn get(&self, kind: Kind) -> Result<Vec<u8>, c_int> {
         let state = state(self.socket, self.fd);
+        if extension::is_int(self.name) {
+            return extension::get_int(self, &state).map(|value| value.to_ne_bytes().to_vec());
+        }
         if kind == Kind::Int {
             return integer::get(self, &state).map(|value| value.to_ne_bytes().to_vec());
         }
         let context = state.context(self.abi)?;
         Ok(match kind {
             Kind::Explore => explore::get(self, &context),
+            Kind::Switches => extension::switches(&context),
+            Kind::Resend => extension::resend(self, &context),
             Kind::Locator => single::get(self, &context),
             _ => lists::get(self, &context),
         })
@@ -250,12 +268,16 @@ impl Call<'_> {
         let state = state(self.socket, self.fd);
         if kind == Kind::Int {
             let value = octets.try_into().map(c_int::from_ne_bytes).map_err(|_| libc::EINVAL)?;
-            return integer::set(self, state, value);
+            return match extension::is_int(self.name) {
+                true => extension::set_int(self, state, value),
+                false => integer::set(self, state, value),
+            };
         }
         let context = state.context(self.abi)?;
         match kind {
             Kind::Explore => explore::set(self, &context, octets),
             Kind::Locator => single::set(self, &context, octets),
+            Kind::Resend => extension::set_resend(self, &context, octets),
             _ => lists::set(self, &context, octets),
         }
     }

@@ -108,6 +108,7 @@ fn largest_messages() {
 
 #[test]
 fn no_option_where_it_is_not_listed() {
+    // LS-D-27
     for message in smallest() {
         let flow = Some(crate::addr::FlowId { protocol: 17, local_port: 1, peer_port: 2 });
         let refused = match message {

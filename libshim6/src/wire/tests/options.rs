@@ -305,3 +305,27 @@ fn validator_is_required_and_opaque() {
         }
     }
 }
+
+// HC-PDS-12, S6-5.15.4-1
+#[test]
+fn parameters_stand_as_they_are_in_an_option() {
+    for len in [103, 104, 105, 106, 107, 108, 109, 110, 187, 611] {
+        let pds: Vec<u8> = (0..len).map(|i| i as u8 | 1).collect();
+        let options = Options { pds: Some(pds.clone()), ..Options::default() };
+        let update =
+            UpdateRequest { receiver_tag: ContextTag::new(1), request_nonce: 2, options: options.clone() };
+        let data = Message::UpdateRequest(update).emit().unwrap();
+        let option = &data[16..];
+        // Type 4 and C = 0; the length of the structure alone; zeros up to a multiple of 8
+        assert_eq!(option[..4], [0, 8, (len >> 8) as u8, len as u8]);
+        assert_eq!(option[4..4 + len], pds);
+        assert_eq!(option.len(), (4 + len).next_multiple_of(8));
+        assert!(option[4 + len..].iter().all(|b| *b == 0));
+        // Padding is no part of it, whatever stands there; C is not looked at for a known option
+        for (critical, padding) in [(false, 0), (true, 0), (false, 0xff)] {
+            let mut option = tlv(4, critical, &pds);
+            option[4 + len..].fill(padding);
+            assert_eq!(update_with(&option).unwrap(), options);
+        }
+    }
+}

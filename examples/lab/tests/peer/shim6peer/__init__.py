@@ -5,6 +5,7 @@ one of them shows as a disagreement between the two.
 
 packet   codec, and an audit of every octet of a received message
 hba      HBA sets: generation and verification
+cga      CGAs and signatures over locator lists
 reap     the REAP state machine of one context
 context  contexts: establishment in both roles, recovery, updates, payload
 host     sockets and clock of one host

@@ -109,7 +109,11 @@ def main(scenario):
     parser.add_argument("--identity", required=True, help="our [[address, PDS in hex]], as JSON in a file")
     parser.add_argument("--subject", required=True, help="addresses of the host under test, ULID first, with commas")
     parser.add_argument("--plain", required=True, help="an address of ours outside the HBA set")
+    parser.add_argument("--key", help="our RSA key [n, e, d], as JSON in a file")
     a = parser.parse_args()
+    if a.key:
+        with open(a.key) as f:
+            scenario.key = json.load(f)
     with open(a.identity) as f:
         identity = [(packet.pack_address(address), bytes.fromhex(pds)) for address, pds in json.load(f)]
     subject = [packet.pack_address(t) for t in a.subject.split(",")]

@@ -12,9 +12,10 @@ import random
 import struct
 from dataclasses import dataclass
 
-from . import hba, packet
+from . import cga, hba, packet
 from .packet import (ERROR, FII, FRAGMENT, I1, I2, I2BIS, KEEPALIVE, KEEPALIVE_TIMEOUT, LOCATORS, PDS, PREFERENCES,
-                     PROBE, R1, R1BIS, R2, ULID_PAIR, UPDATE, UPDATE_ACK, VALIDATOR, Malformed, Message, Option)
+                     PROBE, R1, R1BIS, R2, SIGNATURE, ULID_PAIR, UPDATE, UPDATE_ACK, VALIDATOR, Malformed, Message,
+                     Option)
 from .reap import Reap
 
 IDLE, I1_SENT, I2_SENT, I2BIS_SENT, ESTABLISHED = "IDLE", "I1-SENT", "I2-SENT", "I2BIS-SENT", "ESTABLISHED"
@@ -311,8 +312,13 @@ class Endpoint:
         if option is None:
             return {ulid: False}, None, pds
         generation, offered = packet.parse_locators(option.contents)
+        signed = [a for a, method in offered if method == packet.CGA]
+        signature = m.option(SIGNATURE)
+        by_cga = bool(signed and pds and signature
+                      and cga.verify_signature(ulid, pds, generation, signed, signature.contents))
         for i, (address, method) in enumerate(offered):
-            if method != packet.HBA or pds is None or not hba.verify(address, pds):
+            proved = by_cga if method == packet.CGA else method == packet.HBA and pds and hba.verify(address, pds)
+            if not proved:
                 self.problems.append(f"locator {packet.show(address)} does not verify")
                 self.send_error(2, option.at + 9 + i, seen)
                 return None

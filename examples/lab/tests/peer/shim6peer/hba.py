@@ -9,7 +9,7 @@ MULTI_PREFIX = 0x0012
 ALGORITHM = bytes.fromhex("300d06092a864886f70d0101010500")
 
 
-def _der(tag, contents):
+def der(tag, contents):
     n = len(contents)
     if n < 0x80:
         head = bytes([n])
@@ -19,15 +19,22 @@ def _der(tag, contents):
     return bytes([tag]) + head + contents
 
 
-def _der_integer(value):
-    return _der(2, value.to_bytes(value.bit_length() // 8 + 1, "big"))
+def der_integer(value):
+    return der(2, value.to_bytes(value.bit_length() // 8 + 1, "big"))
 
 
 def extended_modifier():
     """384 random bits dressed as an RSA key (RFC 5535 6)."""
     modulus = int.from_bytes(os.urandom(48), "big") | 1 << 383
-    key = _der(0x30, _der_integer(modulus) + _der_integer(65537))
-    return _der(0x30, ALGORITHM + _der(3, b"\0" + key))
+    key = der(0x30, der_integer(modulus) + der_integer(65537))
+    return der(0x30, ALGORITHM + der(3, b"\0" + key))
+
+
+def address(pds, sec):
+    """The address that a PDS stands for."""
+    identifier = bytearray(hashlib.sha1(pds).digest()[:8])
+    identifier[0] = identifier[0] & 0x1C | sec << 5
+    return pds[16:24] + bytes(identifier)
 
 
 def generate(prefixes, sec=0):
@@ -43,9 +50,7 @@ def generate(prefixes, sec=0):
     result = []
     for prefix in prefixes:
         pds = modifier.to_bytes(16, "big") + prefix + b"\0" + key + extension
-        identifier = bytearray(hashlib.sha1(pds).digest()[:8])
-        identifier[0] = identifier[0] & 0x1C | sec << 5
-        result.append((prefix + bytes(identifier), pds))
+        result.append((address(pds, sec), pds))
     return result
 
 

@@ -93,6 +93,7 @@ fn single_pair(n: usize, seed: u64, jitter: bool, two_way: bool, end: f64) -> (O
 // RE-EX-17, RE-PS-04
 #[test]
 fn run_16_three_by_three_with_one_pair_each_way() {
+    // LS-D-36
     for seed in 0..300 {
         let (took, d) = single_pair(3, seed, false, seed % 2 == 0, 200.0);
         assert!(took.is_some_and(|t| t <= 180.0), "seed {seed}: {took:?} {:?}", d.states());

@@ -10,7 +10,7 @@ fn pairs_of(log: &[(f64, Action)]) -> Vec<LocatorPair> {
 // RE-PS-07, RE-PS-06, RE-PS-08, RE-C-01, RE-C-02, RE-C-03, RE-C-11, RE-CX-06, RE-CX-09, RE-PS-17, RE-PS-21
 #[test]
 fn the_schedule_of_an_unanswered_exploration() {
-    // LS-RP-11, RE-CX-15
+    // LS-RP-11, RE-CX-15, LS-H-38
     let mut one = One::new(2, 2);
     one.bring_to(Exploring);
     let at: Vec<f64> = one.pass(400.0).iter().map(|(t, _)| *t).collect();
@@ -31,7 +31,7 @@ fn sub_second_constants_work() {
 // RE-PS-04, RE-PS-05, RE-PS-09, RE-PS-10
 #[test]
 fn the_order_of_pairs() {
-    // LS-CX-08
+    // LS-CX-08, LS-H-38
     let mut one = One::new(3, 3);
     let mut walk: Vec<_> = probes(&one.bring_to(Exploring)).iter().map(|p| p.0).collect();
     walk.extend(pairs_of(&one.pass(1000.0)).into_iter().take(17));

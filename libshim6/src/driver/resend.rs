@@ -1,0 +1,235 @@
+//! Datagrams of the last moments before a failure was found, sent again on the new pair: on request only, because the peer's
+//! program sees those twice that had arrived.
+//!
+//! In come copies of what application threads hand to the kernel ([`Resend::keep`]), bounded by number, age and octets. Out
+//! go, when a failure has moved the context to another pair, all that are not too old, once. Without the request nothing is
+//! copied, and a datagram costs one load.
+
+use super::cell::{CellKey, Meter, attention};
+use super::run::Runner;
+use super::shared::Counters;
+use crate::addr::ContextTag;
+use crate::engine::ContextInfo;
+use crate::event::SwitchCause;
+use crate::time::Time;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Most datagrams that may be asked for.
+pub const MAX_DATAGRAMS: u32 = 1024;
+/// Most octets of copies per cell, whatever was asked for.
+const MAX_OCTETS: usize = 4 << 20;
+
+/// What is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The latest datagrams, at most so many.
+    pub datagrams: u32,
+    /// None older than this.
+    pub age: Duration,
+}
+
+/// The copies of a cell.
+#[derive(Debug)]
+pub struct Resend {
+    /// Of the cell: [`attention::KEEP`] says that copies are kept.
+    meter: &'static Meter,
+    /// The configuration asks for it: for every socket.
+    all: AtomicBool,
+    ring: Mutex<Ring>,
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    limits: Option<Limits>,
+    kept: VecDeque<Kept>,
+    octets: usize,
+    /// When they were last taken out.
+    taken: Time,
+}
+
+#[derive(Debug)]
+struct Kept {
+    at: Time,
+    protocol: u8,
+    packet: Vec<u8>,
+}
+
+impl Ring {
+    fn trim(&mut self, now: Time) {
+        let limits = self.limits.unwrap_or(Limits { datagrams: 0, age: Duration::ZERO });
+        while let Some(first) = self.kept.front() {
+            let fits = self.kept.len() <= limits.datagrams as usize && self.octets <= MAX_OCTETS;
+            if fits && now.since(first.at) <= limits.age {
+                break;
+            }
+            self.octets -= first.packet.len();
+            self.kept.pop_front();
+        }
+    }
+}
+
+impl Resend {
+    pub(super) fn new(meter: &'static Meter) -> Self {
+        Resend { meter, all: AtomicBool::new(false), ring: Mutex::default() }
+    }
+
+    /// Keep copies from now on, or no more; `all`: of every socket.
+    pub fn set(&self, limits: Option<Limits>, all: bool) {
+        let mut ring = self.ring.lock();
+        ring.limits = limits.filter(|l| l.datagrams > 0);
+        self.meter.set(attention::KEEP, ring.limits.is_some());
+        self.all.store(all && ring.limits.is_some(), Relaxed);
+        if ring.limits.is_none() {
+            (ring.kept, ring.octets) = (VecDeque::new(), 0);
+        }
+    }
+
+    /// A socket asks for it.
+    pub fn ask(&self, limits: Limits) {
+        self.set(Some(limits), self.all.load(Relaxed));
+    }
+
+    /// What was asked for.
+    pub fn limits(&self) -> Option<Limits> {
+        self.ring.lock().limits
+    }
+
+    /// As for another cell, for a socket that moves from there.
+    pub fn follow(&self, other: &Resend) {
+        self.set(other.limits(), other.all.load(Relaxed));
+    }
+
+    /// Application thread: are copies kept of a socket that has (`asked`) or has not asked for it? One load where not.
+    #[inline]
+    pub fn keeps(&self, asked: bool) -> bool {
+        self.meter.needs(attention::KEEP) && (asked || self.all.load(Relaxed))
+    }
+
+    /// Application thread: an upper-layer packet was sent, on the pair that was in use at `began`. It comes back where the
+    /// copies were sent again since: then it has to go by the new pair at once.
+    pub fn keep(&self, began: Time, now: Time, protocol: u8, packet: Vec<u8>) -> Option<Vec<u8>> {
+        let mut ring = self.ring.lock();
+        if ring.taken >= began {
+            return Some(packet);
+        }
+        ring.octets += packet.len();
+        ring.kept.push_back(Kept { at: began, protocol, packet });
+        ring.trim(now);
+        None
+    }
+
+    /// Engine thread: all that are to be sent again, oldest first. Each is taken once.
+    fn take(&self, now: Time) -> VecDeque<Kept> {
+        let mut ring = self.ring.lock();
+        ring.trim(now);
+        ring.taken = now;
+        ring.octets = 0;
+        std::mem::take(&mut ring.kept)
+    }
+}
+
+/// A switch that may have lost something.
+pub(super) struct Moved {
+    number: u64,
+    failed: bool,
+    tag: Option<ContextTag>,
+}
+
+impl Moved {
+    /// The latest of a context.
+    pub(super) fn of(info: &ContextInfo) -> Option<Moved> {
+        let last = info.switches.last()?;
+        let failed = matches!(last.cause, SwitchCause::Failure(_));
+        Some(Moved { number: info.counters.pair_changes, failed, tag: info.peer_tag })
+    }
+}
+
+impl Runner {
+    /// The forwarding state of a cell is that of its context: after a switch that a failure made, what was sent just before
+    /// goes out again.
+    pub(super) fn send_again(&mut self, now: Time, key: CellKey, moved: Option<Moved>) {
+        let Some(Moved { number, failed, tag: Some(tag) }) = moved else { return };
+        let Some(t) = self.tracked.get_mut(&key) else { return };
+        let before = std::mem::replace(&mut t.applied.switches, number);
+        if before == number || !failed || !t.cell.resend.keeps(true) {
+            return;
+        }
+        let cell = t.cell.clone();
+        let kept = cell.resend.take(now);
+        let pair = cell.forward().map_or(key.ulids.as_locators(), |f| f.locators);
+        let (ifindex, mtu) = (self.ifindex(pair), self.mtu(now, pair));
+        let shared = self.shared.clone();
+        let mut sent = 0;
+        for k in &kept {
+            // What does not fit the buffer is lost as it would have been
+            sent +=
+                u64::from(shared.sender.send_payload(pair, ifindex, tag, mtu, k.protocol, &k.packet).is_ok());
+        }
+        Counters::add(&shared.counters.payload_resent, sent);
+        tracing::info!(ulids = %key.ulids, fii = key.fii, %tag, %pair, sent, of = kept.len(), "datagrams sent again");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Time {
+        Time(ms * 1_000_000)
+    }
+
+    fn limits(datagrams: u32, ms: u64) -> Option<Limits> {
+        Some(Limits { datagrams, age: Duration::from_millis(ms) })
+    }
+
+    fn keep(r: &Resend, ms: u64, octet: u8) -> Option<Vec<u8>> {
+        r.keep(at(ms), at(ms), 17, vec![octet; 100])
+    }
+
+    fn taken(r: &Resend, ms: u64) -> Vec<u8> {
+        r.take(at(ms)).iter().map(|k| k.packet[0]).collect()
+    }
+
+    #[test]
+    fn number_and_age_bound_what_is_kept() {
+        let r = Resend::new(Meter::take());
+        assert!(!r.keeps(true) && !r.keeps(false));
+        r.set(limits(3, 50), false);
+        assert!(r.keeps(true) && !r.keeps(false));
+        for i in 0..10 {
+            assert_eq!(keep(&r, 100 + u64::from(i), i), None);
+        }
+        assert_eq!(taken(&r, 110), [7, 8, 9]);
+        assert_eq!(taken(&r, 111), [], "once only");
+        for i in 0..3 {
+            keep(&r, 200 + 30 * u64::from(i), i);
+        }
+        assert_eq!(taken(&r, 290), [2]);
+        r.set(limits(1000, 1000), true);
+        assert!(r.keeps(false));
+        for i in 0..100 {
+            r.keep(at(300), at(300), 17, vec![i; 60_000]);
+        }
+        let octets: usize = r.take(at(300)).iter().map(|k| k.packet.len()).sum();
+        assert!((MAX_OCTETS - 60_000..=MAX_OCTETS).contains(&octets), "{octets}");
+        keep(&r, 400, 1);
+        r.set(None, true);
+        assert!(!r.keeps(true) && r.limits().is_none());
+        assert_eq!(taken(&r, 401), []);
+    }
+
+    #[test]
+    fn what_crosses_the_switch_comes_back() {
+        let (r, new) = (Resend::new(Meter::take()), Resend::new(Meter::take()));
+        r.set(limits(8, 50), false);
+        keep(&r, 10, 1);
+        assert_eq!(taken(&r, 20), [1]);
+        assert_eq!(keep(&r, 19, 2), Some(vec![2; 100]), "its pair was chosen before");
+        assert_eq!(keep(&r, 21, 3), None);
+        new.follow(&r);
+        assert_eq!(new.limits(), r.limits());
+    }
+}
