@@ -9,12 +9,13 @@ DESTDIR ?=
 BUILT ?= target/release
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^version/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help setup build install uninstall demo test loom bench bench-failover test-transparency lint fmt conformance clean
+.PHONY: help setup build install uninstall demo test loom tsan bench bench-failover test-transparency lint fmt conformance clean
 
 help:
 	@echo "make demo         unmodified programs lose a path, with and without the shim (DEMO_ARGS=--help for more)"
 	@echo "make test         everything that is checked: format, lints, all tests, conformance, programs of others"
 	@echo "make loom         the descriptor table in every order that threads can run in"
+	@echo "make tsan         64 threads over 1000 sockets, watched by ThreadSanitizer (builds the standard library too: some minutes)"
 	@echo "make bench        speed, alone and under the shim, before and after a switch (BENCH_ARGS=--quick; about 5 minutes)"
 	@echo "make bench-failover  how long flows are silent when their path fails, next to kernel MPTCP (BENCH_ARGS=--quick; about 5 minutes)"
 	@echo "make test-transparency  other people's programs, alone and under the shim (installs some servers: scripts/setup)"
@@ -83,6 +84,9 @@ test: setup
 
 loom:
 	cd loom && RUSTFLAGS="--cfg loom" $(CARGO) test --locked --release --target-dir ../target/loom
+
+tsan: setup
+	scripts/tsan
 
 # These fail if something broke, not if a goal was missed. docs/bench/README.md tells how to read them.
 bench: setup build

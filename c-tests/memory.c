@@ -209,4 +209,35 @@ static void up_to_the_end(void)
     echo(s, c);
 }
 
-MAIN(TEST(sending), TEST(receiving), TEST(unaligned), TEST(up_to_the_end))
+/* Memory that has served before, and is then gone or locked up. */
+static void memory_that_goes_away(void)
+{
+    sockets();
+    for (int way = 0; way < 3; way++) {
+        char *page = map(PROT_READ | PROT_WRITE);
+        struct sockaddr_in6 *to = (struct sockaddr_in6 *)page;
+        struct iovec *v = (struct iovec *)(page + 100 - 100 % sizeof *v + sizeof *v);
+        struct msghdr *m = (struct msghdr *)(page + 512);
+        *to = server;
+        *v = (struct iovec){ .iov_base = "data", .iov_len = 4 };
+        *m = (struct msghdr){ .msg_name = to, .msg_namelen = sizeof *to, .msg_iov = v, .msg_iovlen = 1 };
+        for (int i = 0; i < 3; i++) {
+            CHECK(sendto(u, page, 4, 0, (struct sockaddr *)to, sizeof *to) == 4);
+            CHECK(sendmsg(u, m, 0) == 4);
+            CHECK(connect(u, (struct sockaddr *)to, sizeof *to) == 0);
+        }
+        u = udp();
+        if (way == 0)
+            CHECK(munmap(page, PAGES) == 0);
+        else if (way == 1)
+            CHECK(mprotect(page, PAGES, PROT_NONE) == 0);
+        else
+            CHECK(mremap(page, PAGES, PAGES, MREMAP_MAYMOVE | MREMAP_FIXED, map(PROT_NONE)) != MAP_FAILED);
+        FAILS(sendto(u, "x", 1, 0, (struct sockaddr *)to, sizeof *to), EFAULT);
+        FAILS(sendmsg(u, m, 0), EFAULT);
+        FAILS(connect(u, (struct sockaddr *)to, sizeof *to), EFAULT);
+        FAILS(recvmsg(s, m, MSG_DONTWAIT), EFAULT);
+    }
+}
+
+MAIN(TEST(memory_that_goes_away), TEST(sending), TEST(receiving), TEST(unaligned), TEST(up_to_the_end))

@@ -391,6 +391,14 @@ static void pitfall_14_raw_calls_escape_without_harm(void)
     struct sockaddr_in6 to = address(B, ntohs(from.sin6_port));
     CHECK(syscall(SYS_connect, u, &to, sizeof to) == 0);
     echo(s, u);
+    /* One that comes by the process's own handle. */
+    int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    int g = (int)syscall(SYS_pidfd_getfd, self, d, 0);
+    CHECK(self > 0 && g > 0);
+    echo(s, g);
+    CHECK(connect(g, SA(to), sizeof to) == 0);
+    echo(s, g);
+    echo(s, d);
 }
 
 static void pitfall_15_one_instance_and_descriptors_in_messages(void)

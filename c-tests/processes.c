@@ -477,7 +477,41 @@ static void first_use_in_both(void)
     echo(s, c);
 }
 
+/* LS-P-12: a descriptor that survives exec goes on, under the library as without it. */
+static void exec_keeps_sockets(void)
+{
+    const char *code = "import socket, sys\n"
+                       "c = socket.socket(fileno=int(sys.argv[1]))\n"
+                       "c.settimeout(10)\n"
+                       "c.send(b'from')\n"
+                       "assert c.recv(9) == b'back' and c.getpeername()[0] == sys.argv[2]\n"
+                       "u = socket.socket(fileno=int(sys.argv[3]))\n"
+                       "u.sendto(b'sent', c.getpeername())\n";
+    for (int keep = 0; keep < 2; keep++) {
+        int s, c, u = udp();
+        char fd[2][12], b[8];
+        struct sockaddr_in6 from;
+        socklen_t len = sizeof from;
+        server_and_client(&s, &c);
+        snprintf(fd[0], sizeof fd[0], "%d", c);
+        snprintf(fd[1], sizeof fd[1], "%d", u);
+        pid_t pid = fork();
+        if (pid == 0) {
+            if (!keep)
+                unsetenv("LD_PRELOAD");
+            execl("/usr/bin/python3", "python3", "-c", code, fd[0], B, fd[1], (char *)NULL);
+            _exit(127);
+        }
+        CHECK(recvfrom(s, b, sizeof b, 0, SA(from), &len) == 4 && memcmp(b, "from", 4) == 0);
+        CHECK(sendto(s, "back", 4, 0, SA(from), len) == 4);
+        CHECK(recv(s, b, sizeof b, 0) == 4 && memcmp(b, "sent", 4) == 0);
+        ended_well(pid);
+        close(u);
+        echo(s, c);
+    }
+}
+
 MAIN(TEST(first_use_in_both), TEST(fork_in_any_thread), TEST(parent_exits_first), TEST(raw_fork), TEST(spawned),
      TEST(daemon_closes_everything), TEST(lowest_numbers), TEST(descriptor_limit), TEST(no_descriptor_at_all), TEST(changed_root), TEST(privileges_given_up),
      TEST(seccomp_refuses_the_engine), TEST(strict_sandbox), TEST(signals_of_the_program), TEST(last_words),
-     TEST(exit_with_work_left))
+     TEST(exit_with_work_left), TEST(exec_keeps_sockets))

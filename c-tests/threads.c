@@ -7,7 +7,7 @@
 
 enum { THREADS = 64, SOCKETS = 1000, ROUNDS = 400 };
 
-static int sockets[SOCKETS];
+static atomic_int sockets[SOCKETS];
 static pthread_mutex_t locks[SOCKETS];
 static int server_port;
 static atomic_long sent, received, reopened;
@@ -53,7 +53,7 @@ static void *work(void *number)
     return NULL;
 }
 
-static volatile int stop;
+static atomic_int stop;
 static void *answer(void *fd)
 {
     int s = *(int *)fd;

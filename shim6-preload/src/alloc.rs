@@ -7,7 +7,7 @@
 use dlmalloc::Dlmalloc;
 use shim6::socket::backend::watch_forks;
 use shim6::socket::guard::{self, masked};
-use shim6::socket::leave;
+use shim6::socket::{leave, ops::recognise, real};
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -68,7 +68,8 @@ unsafe impl GlobalAlloc for Heap {
     }
 }
 
-/// The one thing that is done at load time: no fork while another thread (the engine's) is in the heap, and no hook
+/// What is done at load time: functions are looked up that may be called with a lock held, and sockets that an earlier
+/// program of this process left detached are known again. And no fork while another thread (the engine's) is in the heap, and no hook
 /// in a signal handler that interrupts the fork. Handlers before a fork run in reverse order: the mask comes first.
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -79,6 +80,8 @@ unsafe extern "C" fn protect_forks() {
     unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(after_fork)) };
     watch_forks();
     guard::own_panics();
+    real::look_up_early();
+    recognise();
 }
 
 #[used]

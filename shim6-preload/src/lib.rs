@@ -2,6 +2,22 @@
 //! socket layer of `shim6` and makes the plain call where that bypasses it.
 //!
 //! No engine starts at load time; every hook works before constructors and on inherited descriptors.
+//!
+//! # Names without a hook
+//!
+//! - `poll`, `select`, `epoll_wait` and their like, `__poll_chk`: the program keeps the kernel's own descriptor, which is
+//!   ready when it should be. `ioctl` (FIONREAD, FIONBIO, SIOC*): the kernel's answer is the right one.
+//! - `listen`, `accept`, `accept4`: not for sockets that the shim serves; the kernel refuses them, or makes descriptors that
+//!   the table does not know.
+//! - `bindresvport`: for IPv4 alone. What it and other functions of libc do inside reaches no
+//!   hook: `fdopen`, `fprintf`, `dprintf`, `freopen`, `popen`, `system`, `getaddrinfo`, `getifaddrs`, `syslog`. Stdio over a socket
+//!   goes by the ULIDs; a number that became something else is noticed when the kernel says so (ENOTSOCK, the socket's cookie).
+//! - `tee`, `vmsplice`: pipes only. `pread`, `pwrite`, `preadv`, `pwritev`: ESPIPE on a socket.
+//! - `fork`, `_Fork`, `vfork`, `clone`: handlers of `pthread_atfork`, which `_Fork` and `clone` do not call; the table knows by the
+//!   process number that it is somebody else's. `execve`, `execl`, `posix_spawn`: the environment takes the library along.
+//! - `pidfd_getfd`, SCM_RIGHTS: what arrives is plain until it is bound or connected.
+//! - `syscall`, io_uring: escape, and are the kernel's alone.
+//! - `__sendto_chk`, `__sendmsg_chk`, `__recvmsg_chk`: glibc has none.
 
 #![allow(clippy::missing_safety_doc)]
 
@@ -164,6 +180,14 @@ done! {
     fcntl64 = fcntl(fd: c_int, cmd: c_int, arg: *mut c_void) -> c_int;
     /// Alias of `fcntl`.
     __fcntl = fcntl(fd: c_int, cmd: c_int, arg: *mut c_void) -> c_int;
+    /// `munmap(2)`: what was readable there need not be any more.
+    munmap = munmap(addr: *mut c_void, len: size_t) -> c_int;
+    /// `mprotect(2)`, for the same reason.
+    mprotect = mprotect(addr: *mut c_void, len: size_t, protection: c_int) -> c_int;
+    /// `mremap(2)`, for the same reason; variadic in C, as `fcntl`.
+    mremap = mremap(addr: *mut c_void, old: size_t, new: size_t, flags: c_int, place: *mut c_void) -> *mut c_void;
+    /// `shmdt(2)`, for the same reason.
+    shmdt = shmdt(addr: *const c_void) -> c_int;
 }
 
 /// The fortified `recv`: the check of the sizes is glibc's, as is the end of a program that fails it.

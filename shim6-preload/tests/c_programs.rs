@@ -344,6 +344,10 @@ fn exported_symbols() {
         "fclose",
         "fcntl",
         "fcntl64",
+        "mprotect",
+        "mremap",
+        "munmap",
+        "shmdt",
         "getpeername",
         "getsockname",
         "getsockopt",
@@ -385,4 +389,22 @@ fn exported_symbols() {
     ];
     wanted.sort_unstable();
     assert_eq!(names, wanted);
+}
+
+/// What a program can do with a socket by way of libc is a hook, or the library's page tells why it is none.
+#[test]
+fn every_name_is_a_hook_or_has_a_reason() {
+    let hooks = exports(&library());
+    let page = std::fs::read_to_string(root().join("shim6-preload/src/lib.rs")).unwrap();
+    let page: String = page.lines().filter(|line| line.starts_with("//!")).collect();
+    let names = "socket socketpair bind bindresvport connect listen accept accept4 shutdown send sendto sendmsg sendmmsg recv \
+        recvfrom recvmsg recvmmsg read readv write writev preadv2 pwritev2 preadv64v2 pwritev64v2 __read_chk __recv_chk \
+        __recvfrom_chk __poll_chk __sendto_chk close close_range closefrom fclose freopen fdopen dup dup2 dup3 fcntl fcntl64 \
+        getsockopt setsockopt getsockname getpeername ioctl sendfile sendfile64 splice tee vmsplice fork _Fork vfork clone \
+        execve execl posix_spawn syscall pidfd_getfd dprintf fprintf __read __write __send __connect __close __dup2 __fcntl \
+        poll select epoll_wait munmap mprotect mremap shmdt pthread_exit";
+    for name in names.split_whitespace() {
+        let hook = hooks.iter().any(|hook| hook == name);
+        assert!(hook != page.contains(&format!("`{name}`")), "{name}: hook {hook}");
+    }
 }

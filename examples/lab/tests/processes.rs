@@ -6,7 +6,7 @@ mod common;
 
 use common::{Bench, ms, pause};
 use shim6_lab::in_lab;
-use shim6_lab::programs::{PORT, Program, Running, wait_for_port};
+use shim6_lab::programs::{PORT, Program, Running, python, wait_for_port};
 use shim6_lab::topology::{Blackhole, Side};
 
 fn silent(running: &Running, struck: u64) -> std::time::Duration {
@@ -60,4 +60,30 @@ fn two_pairs_of_programs_over_the_same_addresses() {
     let struck = shim6_lab::now_ns();
     assert!(silent(&one, struck) < ms(3500));
     assert!(silent(&two, struck) < ms(3500));
+}
+
+/// The children have no context yet when they answer: they take over where the parent's payload went.
+#[test]
+fn children_of_a_server_answer_by_the_path_that_works() {
+    // API-GEN-16
+    in_lab!();
+    let bench = Bench::new(2);
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/programs/forking.py");
+    let program = [python(), program, &PORT.to_string()].map(str::to_owned);
+    // A child that lives for a second does not begin a context by itself.
+    let mut shim = bench.shim.clone();
+    shim.options.retain(|word| word != "--trigger" && word != "now");
+    let _server = bench.start(Side::Server, "server", &program, Some(&shim));
+    assert!(wait_for_port(&bench.topology.server, PORT));
+    let client = bench.ask(Program::Python, "--interval-ms 100", Some(&bench.shim));
+    bench.wait_for_context();
+    bench.topology.blackhole(1, Blackhole::Both).unwrap();
+    silent(&client, shim6_lab::now_ns());
+    // What counts is what comes from then on: new children, each with its first answers.
+    pause(2000);
+    let later = shim6_lab::now_ns();
+    pause(3000);
+    let trace = client.trace();
+    let silence = trace.longest_silence(later, shim6_lab::now_ns());
+    assert!(silence < ms(1500), "{silence:?}\n{}", bench.log("server"));
 }

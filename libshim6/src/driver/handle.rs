@@ -32,6 +32,13 @@ impl Handle {
         cell.map(|(cell, _)| cell)
     }
 
+    /// Pairs whose payload goes by other locators than the ULIDs, instances for single sockets excepted.
+    pub fn rewritten(&self) -> Vec<(UlidPair, Forward)> {
+        let cells = self.0.cells.lock();
+        let shared = cells.iter().filter(|(key, cell)| key.fii == 0 && cell.is_rewritten());
+        shared.filter_map(|(key, cell)| Some((key.ulids, cell.forward()?))).collect()
+    }
+
     /// Have the engine look at a cell now, for traffic of this flow: after [`Cell::note_sent`] or
     /// [`Cell::note_received`] returned `true`.
     pub fn wake(&self, cell: &Cell, flow: Option<FlowId>) {

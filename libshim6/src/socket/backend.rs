@@ -2,7 +2,7 @@
 
 use super::host::Sockets;
 use super::state::{self, ForkLock};
-use super::{detach, guard, leave, options, registry, table};
+use super::{detach, guard, inherit, leave, options, registry, table};
 use crate::addr::{FlowId, LocatorPair, UlidPair};
 use crate::config::{Config, ReapConfig};
 use crate::driver::cell::{Cell, Forward};
@@ -75,6 +75,10 @@ pub trait Backend: Send + Sync {
     ) -> Result<Option<Forward>, LocatorError>;
     /// By which pair a datagram came with this flow information and interface; `None`: between the ULIDs.
     fn arrival(&self, flowinfo: u32, ifindex: u32) -> Option<Arrival>;
+    /// Pairs whose payload goes by other locators than the ULIDs.
+    fn rewritten(&self) -> Vec<(UlidPair, Forward)> {
+        Vec::new()
+    }
     /// May payload extension headers be suppressed at all?
     fn suppresses(&self) -> bool {
         false
@@ -163,6 +167,9 @@ impl Backend for Handle {
     }
     fn arrival(&self, flowinfo: u32, ifindex: u32) -> Option<Arrival> {
         self.arrival(flowinfo, ifindex)
+    }
+    fn rewritten(&self) -> Vec<(UlidPair, Forward)> {
+        self.rewritten()
     }
     fn suppresses(&self) -> bool {
         self.suppresses()
@@ -320,16 +327,19 @@ pub(super) fn without_signals<T>(f: impl FnOnce() -> T) -> T {
 /// Have forked children keep their sockets and forget the parent's engine. May be called again.
 pub fn watch_forks() {
     if !FORK_HANDLER.swap(true, AcqRel) {
-        // SAFETY: the handlers are plain functions that allocate nothing and take no lock.
+        // SAFETY: plain functions. The one before the fork takes locks, each for a moment, and allocates while no heap is
+        // locked for the fork yet; the others do neither.
         unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(after_fork_in_child)) };
     }
 }
 
 unsafe extern "C" fn before_fork() {
     guard::mask_fork();
+    inherit::before_fork();
 }
 
 unsafe extern "C" fn after_fork() {
+    inherit::after_fork();
     guard::unmask_fork();
 }
 
@@ -348,6 +358,7 @@ unsafe extern "C" fn after_fork_in_child() {
         options::after_fork();
         state::after_fork();
     }
+    inherit::after_fork_in_child();
     leave::after_fork();
     table::own_again();
     guard::unmask_fork();

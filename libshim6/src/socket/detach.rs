@@ -9,7 +9,7 @@ use super::guard;
 use super::peers::Peer;
 use super::state::{ForkLock, Mode, Socket, all, flag};
 use super::table::{self, Pinned};
-use super::{registry, sys};
+use super::{ops, ports, registry, sys};
 use crate::driver::host::UlidLoss;
 use libc::{c_int, sock_filter, sock_fprog};
 use std::net::{Ipv6Addr, SocketAddrV6};
@@ -51,16 +51,18 @@ pub unsafe fn after_fork() {
     }
 }
 
+fn note_lost(ulid: Ipv6Addr) {
+    let mut lost = LOST.lock();
+    if !lost.contains(&ulid) && lost.len() < MAX_LOST {
+        lost.push(ulid);
+    }
+    LOST_COUNT.store(lost.len(), Release);
+}
+
 /// `ulid` has left the host: detach the sockets that are connected from it and have a context to go on with.
 /// Engine thread.
 pub fn ulid_lost(ulid: Ipv6Addr) -> UlidLoss {
-    {
-        let mut lost = LOST.lock();
-        if !lost.contains(&ulid) && lost.len() < MAX_LOST {
-            lost.push(ulid);
-        }
-        LOST_COUNT.store(lost.len(), Release);
-    }
+    note_lost(ulid);
     let mut result = UlidLoss::Handled;
     for socket in all().filter_map(Pinned::new) {
         let local = socket.inner().local;
@@ -96,24 +98,52 @@ pub fn verifies_sums(socket: &Socket) -> bool {
     }
 }
 
-/// It is back. Detached sockets stay so: the kernel could not be made to connect them from just this address.
+/// It is back: sockets that were detached from it become the kernel's again. Engine thread.
 pub fn ulid_back(ulid: Ipv6Addr) {
-    let mut lost = LOST.lock();
-    lost.retain(|a| *a != ulid);
-    LOST_COUNT.store(lost.len(), Release);
+    {
+        let mut lost = LOST.lock();
+        lost.retain(|a| *a != ulid);
+        LOST_COUNT.store(lost.len(), Release);
+    }
+    let detached = |s: &Pinned| s.mode() == Mode::Detached && s.inner().local == ulid;
+    all().filter_map(Pinned::new).filter(detached).for_each(|socket| connect_again(&socket));
+}
+
+/// A descriptor of the socket, and its names. Under [`descriptors_are_stable`].
+fn at_work(socket: &Pinned) -> Option<(c_int, Ipv6Addr, SocketAddrV6)> {
+    let fd = table::descriptors(socket).next()?;
+    if !socket.is_open() || sys::cookie(fd) != socket.cookie.load(Relaxed) {
+        return None;
+    }
+    let inner = socket.inner();
+    Some((fd, inner.local, inner.peer?))
+}
+
+/// Connect a detached socket from its ULID, if the kernel would choose just this one; else it stays as it is, which works
+/// too.
+fn connect_again(socket: &Pinned) {
+    let _stable = descriptors_are_stable();
+    let Some((fd, local, peer)) = at_work(socket) else { return };
+    let ours = ops::kernel_source(fd, &peer) != Some(local);
+    if ours && !ports::prefer(fd, &peer, local) {
+        return;
+    }
+    let connected = sys::connect(fd, &peer).is_ok();
+    if ours {
+        ports::drop_preference(fd);
+    }
+    let port = socket.local_port.load(Relaxed) as u16;
+    if sys::local_name(fd).is_some_and(|n| (*n.ip(), n.port()) == (local, port)) {
+        socket.set_mode(Mode::Connected);
+        remove_filter(socket, fd);
+    } else if connected {
+        let _ = sys::disconnect(fd);
+    }
 }
 
 fn detach(socket: &Pinned) -> bool {
     let _stable = descriptors_are_stable();
-    let Some(fd) = table::descriptors(socket).next() else { return true };
-    if !socket.is_open() || sys::cookie(fd) != socket.cookie.load(Relaxed) {
-        return true;
-    }
-    let (local, peer) = {
-        let inner = socket.inner();
-        (inner.local, inner.peer)
-    };
-    let Some(peer) = peer else { return true };
+    let Some((fd, local, peer)) = at_work(socket) else { return true };
     if !has_filter(fd) && attach(fd, &local, &peer) {
         socket.set(flag::OUR_FILTER, true);
     }
@@ -133,6 +163,22 @@ fn detach(socket: &Pinned) -> bool {
     }
     registry::set_port(socket.record(), port);
     true
+}
+
+/// The socket was detached by an earlier program of this process. The address may have come back since.
+pub fn again(socket: &Pinned, fd: c_int, local: Ipv6Addr, peer: SocketAddrV6, port: u16) {
+    {
+        let mut inner = socket.inner();
+        inner.local = local;
+        inner.peer = Some(peer);
+    }
+    socket.cookie.store(sys::cookie(fd), Relaxed);
+    registry::set_port(socket.record(), port);
+    socket.set_mode(Mode::Detached);
+    match sys::has_address(&local) {
+        true => connect_again(socket),
+        false => note_lost(local),
+    }
 }
 
 /// The application connected the socket anew or dissolved the association: it is the kernel's again.
@@ -186,16 +232,41 @@ fn attach(fd: c_int, local: &Ipv6Addr, peer: &SocketAddrV6) -> bool {
     r == 0
 }
 
+/// Local address and peer of a detached socket, if [`filter`] made the one that is attached.
+pub fn names_in_filter(fd: c_int) -> Option<(Ipv6Addr, SocketAddrV6)> {
+    const NONE: sock_filter = sock_filter { code: 0, jt: 0, jf: 0, k: 0 };
+    let mut program = [NONE; LENGTH];
+    let mut len = LENGTH as libc::socklen_t;
+    // SAFETY: the kernel writes a program of this many instructions, or refuses where its own is longer.
+    let r = unsafe {
+        let at = program.as_mut_ptr();
+        libc::syscall(libc::SYS_getsockopt, fd, libc::SOL_SOCKET, libc::SO_GET_FILTER, at, &raw mut len)
+    };
+    if r != 0 || len as usize != LENGTH {
+        return None;
+    }
+    let address = |at: usize| {
+        let word = |i: usize| program[at + 1 + 2 * i].k;
+        Ipv6Addr::from_bits((0..4).fold(0, |bits, i| bits << 32 | u128::from(word(i))))
+    };
+    let port = u16::try_from(program[ADDRESS + 1].k).ok()?;
+    let (local, peer) = (address(ADDRESS + 2), SocketAddrV6::new(address(0), port, 0, 0));
+    let same = |(a, b): (&sock_filter, &sock_filter)| (a.code, a.jt, a.jf, a.k) == (b.code, b.jt, b.jf, b.k);
+    filter(&local, &peer).iter().zip(&program).all(same).then_some((local, peer))
+}
+
+/// Instructions of one address test, its return excepted.
+const ADDRESS: usize = 8;
+/// Of the filter: source, port, and two destinations with a return each; the last instruction refuses.
+const LENGTH: usize = ADDRESS + 2 + 2 * (ADDRESS + 1) + 1;
+
 /// Classic BPF on a UDP socket, where offset 0 is the UDP header: source address and port are the peer's, the
 /// destination is `local` or `::1`.
 fn filter(local: &Ipv6Addr, peer: &SocketAddrV6) -> Vec<sock_filter> {
     const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-    /// Instructions of one address test, its return excepted.
-    const ADDRESS: usize = 8;
     let back = |k| sock_filter { code: RETURN, jt: 0, jf: 0, k };
-    // The last instruction refuses: behind source, port, and two destinations with a return each.
-    let refuse = ADDRESS + 2 + 2 * (ADDRESS + 1);
-    let mut program = Vec::with_capacity(refuse + 1);
+    let refuse = LENGTH - 1;
+    let mut program = Vec::with_capacity(LENGTH);
     address_is(&mut program, 8, peer.ip(), refuse);
     equals(&mut program, libc::BPF_H, 0, peer.port().into(), refuse);
     let second = program.len() + ADDRESS + 1;

@@ -51,6 +51,17 @@ pub fn masked<T>(f: impl FnOnce() -> T) -> T {
     result
 }
 
+/// As [`slow`], in a thread that [`mask_fork`] has masked: `None` if it was inside before, or if `f` panicked.
+pub(super) fn quietly<T>(f: impl FnOnce() -> T) -> Option<T> {
+    if was_inside_before_fork() {
+        return None;
+    }
+    let saved = errno();
+    let result = catch_unwind(AssertUnwindSafe(f));
+    set_errno(saved);
+    result.map_err(std::mem::forget).ok()
+}
+
 /// The thread is about to fork: until [`unmask_fork`] its hooks bypass the shim, whose locks are in other hands.
 pub(super) fn mask_fork() {
     BEFORE_FORK.set(INSIDE.replace(true));

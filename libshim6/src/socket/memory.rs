@@ -2,11 +2,13 @@
 //! not crash instead.
 //!
 //! The kernel is asked once per page, by calls that change nothing; the answer "yes" is kept in a small table, so that
-//! a program that uses its buffers again and again costs loads alone.
+//! a program that uses its buffers again and again costs loads alone. What the program unmaps or protects is taken out
+//! of the table by the hooks of `munmap` and its like ([`forget`]). Not noticed is what libc itself unmaps (a large block
+//! that was freed), and a file that gets shorter under its mapping.
 
 use super::guard;
 use libc::c_int;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 const PAGE: usize = 4096;
 const SLOTS: usize = 256;
@@ -16,6 +18,28 @@ const POPULATE_WRITE: c_int = 23;
 
 /// Page number times two, plus one if it can be written; 0 is empty.
 static KNOWN: [AtomicUsize; SLOTS] = [const { AtomicUsize::new(0) }; SLOTS];
+
+/// Has the table an entry?
+static USED: AtomicBool = AtomicBool::new(false);
+
+/// The program has changed what is mapped there: ask again. No lock, no allocation.
+#[inline]
+pub fn forget(start: usize, len: usize) {
+    if USED.load(Relaxed) {
+        take_out(start, len);
+    }
+}
+
+#[cold]
+fn take_out(start: usize, len: usize) {
+    let first = start / PAGE;
+    let last = start.saturating_add(len.max(1) - 1) / PAGE;
+    for slot in &KNOWN {
+        if (first..=last).contains(&(slot.load(Relaxed) >> 1)) {
+            slot.store(0, Relaxed);
+        }
+    }
+}
 
 /// What an application's memory is wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +81,7 @@ fn ask(first: usize, last: usize, access: Access) -> bool {
     });
     guard::set_errno(saved);
     if there {
+        USED.store(true, Relaxed);
         for page in (first..=last).take(SLOTS) {
             let (value, slot) = entry(page, access);
             slot.store(value, Relaxed);
@@ -129,15 +154,8 @@ mod tests {
             libc::mprotect((rw + PAGE) as *mut _, PAGE, libc::PROT_NONE);
             libc::munmap((ro + PAGE) as *mut _, PAGE);
         }
-        let fresh = |p: usize| {
-            (p..p + 3 * PAGE).step_by(PAGE).for_each(|p| {
-                for access in [Read, Write] {
-                    entry(p / PAGE, access).1.store(0, Relaxed);
-                }
-            })
-        };
-        fresh(rw);
-        fresh(ro);
+        forget(rw + PAGE, PAGE);
+        forget(ro + PAGE, 1);
         assert!(!checked(rw + PAGE - 1, 2, Read) && checked(rw + PAGE - 1, 1, Read));
         assert!(!checked(ro + PAGE - 1, 2, Read) && checked(ro + PAGE - 1, 1, Read));
         for (p, len) in [(0, 1), (8, 4), (usize::MAX, 1), (usize::MAX - 10, 100), (1 << 63, 1)] {

@@ -16,6 +16,7 @@ pub(crate) mod cmsg;
 mod detach;
 pub mod guard;
 pub mod host;
+mod inherit;
 pub mod leave;
 mod memory;
 pub mod ops;

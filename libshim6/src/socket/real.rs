@@ -137,7 +137,7 @@ mod linked {
         sendmmsg write writev recv recvfrom recvmsg recvmmsg read readv sendfile splice close fclose dup dup2 dup3
         poll fcntl
     }
-    looked_up! { __recv_chk __recvfrom_chk __read_chk close_range }
+    looked_up! { __recv_chk __recvfrom_chk __read_chk close_range munmap mprotect shmdt }
 
     /// A static executable may have a C library without these.
     macro_rules! by_number {
@@ -189,6 +189,9 @@ real! {
     dup(fd: c_int) -> c_int;
     dup2(old: c_int, new: c_int) -> c_int;
     dup3(old: c_int, new: c_int, flags: c_int) -> c_int;
+    munmap(addr: *mut c_void, len: size_t) -> c_int;
+    mprotect(addr: *mut c_void, len: size_t, protection: c_int) -> c_int;
+    shmdt(addr: *const c_void) -> c_int;
     poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int;
 }
 
@@ -218,6 +221,38 @@ pub unsafe fn fcntl(fd: c_int, cmd: c_int, arg: *mut c_void) -> c_int {
     unsafe {
         let f: unsafe extern "C-unwind" fn(c_int, c_int, ...) -> c_int = std::mem::transmute(f);
         f(fd, cmd, arg)
+    }
+}
+
+/// `mremap`, which is variadic in C.
+pub unsafe fn mremap(
+    addr: *mut c_void,
+    old: size_t,
+    new: size_t,
+    flags: c_int,
+    place: *mut c_void,
+) -> *mut c_void {
+    static CACHE: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+    let f = lookup(&CACHE, prefixed!(mremap), ptr::null_mut());
+    if f.is_null() {
+        missing();
+        return libc::MAP_FAILED;
+    }
+    type Mremap = unsafe extern "C-unwind" fn(*mut c_void, size_t, size_t, c_int, ...) -> *mut c_void;
+    // SAFETY: that is its signature; the caller answers for the arguments.
+    unsafe { std::mem::transmute::<*mut c_void, Mremap>(f)(addr, old, new, flags, place) }
+}
+
+/// Look those up that the program's heap may call with a lock held that another thread wants inside libc's loader.
+pub fn look_up_early() {
+    // SAFETY: these calls are refused, and change nothing: no page begins at 1.
+    unsafe {
+        let nowhere = ptr::without_provenance_mut::<c_void>(1);
+        let saved = *libc::__errno_location();
+        munmap(nowhere, 0);
+        mprotect(nowhere, 1, 0);
+        mremap(nowhere, 1, 1, 0, ptr::null_mut());
+        *libc::__errno_location() = saved;
     }
 }
 

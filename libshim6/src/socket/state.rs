@@ -60,6 +60,9 @@ pub mod flag {
     pub const OUR_FILTER: u32 = 1 << 9;
     /// SHIM_DEFERRED_CONTEXT_SETUP is 0.
     pub const NOT_DEFERRED: u32 = 1 << 19;
+    /// Bound to an interface (SO_BINDTODEVICE): nothing that is re-injected by `lo` would reach it, so the shim steps
+    /// aside. It would be [`ELIGIBLE`] otherwise.
+    pub const ON_DEVICE: u32 = 1 << 14;
     /// SHIM_HOT_STANDBY is 1, and the cell counts it.
     pub const HOT: u32 = 1 << 21;
     /// A non-blocking connect waits for its context ([`super::super::setup`]).

@@ -22,8 +22,7 @@ pub fn from_raw(a: &sockaddr_in6) -> SocketAddrV6 {
 }
 
 /// Can `len` octets at `p` be read, as what `p` points to? Where they cannot, or where the pointer is not aligned, the
-/// answer is the kernel's to give: the plain call. Costs a few loads, and a system call where a page is new to us. What the program unmaps after it was used with a socket
-/// is not noticed.
+/// answer is the kernel's to give: the plain call. Costs a few loads, and a system call where a page is new to us.
 #[inline]
 pub fn can_read<T>(p: *const T, len: usize) -> bool {
     p.is_aligned() && memory::checked(p as usize, len, memory::Access::Read)
@@ -138,6 +137,22 @@ pub fn get_option<T: Copy>(fd: c_int, level: c_int, name: c_int, value: &mut T) 
     let p = (&raw mut *value).cast::<c_void>();
     // SAFETY: both pointers are valid for writes of the sizes they stand for.
     ok(unsafe { libc::syscall(libc::SYS_getsockopt, fd, level, name, p, &raw mut len) }).map(|_| len as usize)
+}
+
+/// Has the host this address, so that a socket can be bound to it?
+pub fn has_address(addr: &Ipv6Addr) -> bool {
+    let Ok(scratch) = socket(libc::AF_INET6, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, libc::IPPROTO_UDP) else {
+        return true;
+    };
+    let bound = bind(scratch, &SocketAddrV6::new(*addr, 0, 0, 0));
+    close(scratch);
+    bound != Err(libc::EADDRNOTAVAIL)
+}
+
+/// Is the socket bound to an interface?
+pub fn is_on_device(fd: c_int) -> bool {
+    let mut name = [0u8; libc::IF_NAMESIZE];
+    get_option(fd, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, &mut name).is_ok_and(|len| len > 0)
 }
 
 /// `setsockopt(2)` of octets.

@@ -3,7 +3,7 @@
 
 use super::backend::{self, Backend, Running};
 use super::host::Sockets;
-use super::state::Mode;
+use super::state::{Mode, flag};
 use super::{guard, ops, real, sys, table};
 use crate::addr::{ContextTag, FlowId, LocatorPair, UlidPair};
 use crate::config::ReapConfig;
@@ -110,7 +110,8 @@ fn world(f: impl FnOnce() + Send) {
     INSTALL.call_once(|| {
         backend::install(Running {
             backend: Box::new(Recorder),
-            prefer_identity_source: false,
+            // Changes something where the host has the address that the recorder tells of.
+            prefer_identity_source: true,
             setup_wait: Duration::ZERO,
             reap: ReapConfig::default(),
         });
@@ -125,8 +126,20 @@ fn world(f: impl FnOnce() + Send) {
         run("ip link set lo up; ip link add d0 type veth peer name d1; ip link set d0 up; ip link set d1 up;
              ip addr add 2001:db8:1::1/64 dev d0 nodad; ip addr add 2001:db8:2::1/64 dev d0 nodad;
              ip addr add 2001:db8:3::1/64 dev d0 nodad");
+        [A, B, "2001:db8:3::1"].iter().for_each(|addr| wait_until_local(addr));
         f();
     });
+}
+
+/// The kernel makes a new address its own a little later.
+fn wait_until_local(addr: &str) {
+    run(&format!("until ip -6 route get {addr} | grep -q ^local; do sleep 0.01; done"));
+}
+
+/// Give the host an address (again).
+fn add_address(addr: &str) {
+    run(&format!("ip addr add {addr}/64 dev d0 nodad"));
+    wait_until_local(addr);
 }
 
 fn ip(s: &str) -> Ipv6Addr {
@@ -200,9 +213,10 @@ impl Sock {
     }
     fn connect(&self, to: SocketAddrV6) {
         let raw = sys::to_raw(&to);
-        // SAFETY: `raw` outlives the call.
-        let r = unsafe { ops::connect(self.0, (&raw const raw).cast(), size_of_val(&raw) as socklen_t) };
-        assert_eq!(r, Ok(0), "{}", io::Error::last_os_error());
+        let (p, len) = ((&raw const raw).cast(), size_of_val(&raw) as socklen_t);
+        // SAFETY: `raw` outlives the calls.
+        let r = unsafe { ops::connect(self.0, p, len).unwrap_or_else(|_| real::connect(self.0, p, len)) };
+        assert_eq!(r, 0, "{}", io::Error::last_os_error());
     }
     fn port(&self) -> u16 {
         sys::local_name(self.0).unwrap().port()
@@ -235,11 +249,11 @@ impl Sock {
         })?;
         Ok((b[..n].to_vec(), sys::from_raw(&raw)))
     }
-    /// What comes over the link, within a second.
+    /// What comes over the link, sooner or later on a busy machine.
     fn recv_soon(&self) -> (Vec<u8>, SocketAddrV6) {
         let mut p = libc::pollfd { fd: self.0, events: libc::POLLIN, revents: 0 };
         // SAFETY: `p` outlives the call.
-        unsafe { libc::poll(&raw mut p, 1, 1000) };
+        unsafe { libc::poll(&raw mut p, 1, 10_000) };
         self.recv().unwrap()
     }
     fn names(&self) -> (SocketAddrV6, SocketAddrV6) {
@@ -527,10 +541,12 @@ fn a_socket_outlives_its_local_ulid() {
         assert_eq!(c.send(b"moved"), Ok(5));
         assert_eq!(SENT.lock().unwrap().len(), 1);
         // Back again: by the kernel, from the ULID, to the peer.
-        run(&format!("ip addr add {ulid}/64 dev d0 nodad"));
+        add_address(&ulid.to_string());
         Sockets.local_ulid_back(ulid);
         associate(&pair, false);
         assert_eq!(Sockets.deliver_to(pair.ulids(), flow), Some(DeliverTo::Ulid));
+        assert_eq!(table::peek(c.0).unwrap().mode(), Mode::Connected);
+        assert_eq!(sys::local_name(c.0), Some(local));
         assert_eq!(c.send(b"home"), Ok(4));
         assert_eq!(peer.recv_soon(), (b"home".to_vec(), local));
         assert_eq!(peer.send_to(b"welcome", local), Ok(7));
@@ -543,6 +559,139 @@ fn a_socket_outlives_its_local_ulid() {
         let (_, from) = stranger.recv_soon();
         stranger.send_to(b"hello", from).unwrap();
         assert_eq!(c.recv_soon().0, b"hello");
+    });
+}
+
+/// A program that calls exec has the kernel's socket alone to tell the next one what it was.
+#[test]
+fn a_detached_socket_is_known_again_after_exec() {
+    world(|| {
+        let peer = neighbour(6000);
+        for back in [false, true] {
+            let c = Sock::new();
+            c.connect(at(P, 6000));
+            let (local, _) = c.names();
+            let pair = Recorder.cell(UlidPair { local: *local.ip(), peer: ip(P) }).unwrap();
+            associate(&pair, false);
+            run(&format!("ip addr del {}/64 dev d0", local.ip()));
+            assert_eq!(Sockets.local_ulid_lost(*local.ip()), UlidLoss::Handled);
+            assert_eq!(table::peek(c.0).unwrap().mode(), Mode::Detached);
+            // All that exec leaves is the descriptor.
+            table::forget(c.0);
+            Sockets.local_ulid_back(*local.ip());
+            if back {
+                add_address(&local.ip().to_string());
+            }
+            ops::recognise();
+            let mode = if back { Mode::Connected } else { Mode::Detached };
+            assert_eq!(table::peek(c.0).map(|s| s.mode()), Some(mode), "{back}");
+            assert_eq!(c.names(), (local, at(P, 6000)));
+            let flow = FlowId { protocol: 17, local_port: local.port(), peer_port: 6000 };
+            let to = if back { DeliverTo::Ulid } else { DeliverTo::Loopback };
+            assert_eq!(Sockets.deliver_to(pair.ulids(), flow), Some(to));
+            if !back {
+                inject(P, "::1", 6000, local.port(), b"injected");
+                assert_eq!(c.recv_soon().0, b"injected");
+                add_address(&local.ip().to_string());
+                Sockets.local_ulid_back(*local.ip());
+            }
+            associate(&pair, false);
+            assert_eq!(c.send(b"home"), Ok(4));
+            assert_eq!(peer.recv_soon(), (b"home".to_vec(), local));
+        }
+        // Others, and those with a filter of the application, are left alone.
+        let c = Sock::bound(at("::", 0));
+        table::forget(c.0);
+        ops::recognise();
+        assert!(table::peek(c.0).is_none());
+    });
+}
+
+/// A source with an identity that the kernel does not prefer has to be bound. The kernel keeps it then as if the
+/// application had bound it, and so does the shim; one that the kernel chose is given up with the connection.
+#[test]
+fn a_source_that_the_shim_binds_is_kept_like_one_of_the_application() {
+    const IDENTITY: &str = "2001:db8:1::2";
+    world(|| {
+        let disconnected = |c: &Sock| {
+            let raw = libc::sockaddr { sa_family: libc::AF_UNSPEC as u16, sa_data: [0; 14] };
+            // SAFETY: `raw` outlives the call.
+            let r = unsafe { ops::connect(c.0, &raw const raw, size_of_val(&raw) as socklen_t) };
+            assert_eq!(r, Ok(0));
+            *sys::local_name(c.0).unwrap().ip()
+        };
+        let chosen = Sock::new();
+        chosen.connect(at(P, 6000));
+        assert_eq!(*chosen.names().0.ip(), ip(A));
+        associate(&cell(A, P), false);
+        assert!(!table::peek(chosen.0).unwrap().has(flag::APP_BOUND));
+        assert_eq!(disconnected(&chosen), Ipv6Addr::UNSPECIFIED);
+
+        // Deprecated, so that nothing but bind makes the kernel use it.
+        run(&format!("ip addr add {IDENTITY}/64 dev d0 nodad preferred_lft 0"));
+        wait_until_local(IDENTITY);
+        let ours = Sock::new();
+        ours.connect(at(P, 6000));
+        assert_eq!(*ours.names().0.ip(), ip(IDENTITY));
+        associate(&cell(IDENTITY, P), false);
+        assert!(table::peek(ours.0).unwrap().has(flag::APP_BOUND));
+        assert_eq!(Sockets.local_ulid_lost(ip(IDENTITY)), UlidLoss::NeedsAddress);
+        assert_eq!(table::peek(ours.0).unwrap().mode(), Mode::Connected);
+        Sockets.local_ulid_back(ip(IDENTITY));
+        assert_eq!(disconnected(&ours), ip(IDENTITY));
+
+        // The application's own choice is never changed.
+        let theirs = Sock::bound(at(A, 0));
+        theirs.connect(at(P, 6000));
+        assert_eq!(*theirs.names().0.ip(), ip(A));
+        assert!(table::peek(theirs.0).unwrap().has(flag::APP_BOUND));
+        assert_eq!(disconnected(&theirs), ip(A));
+    });
+}
+
+/// What is re-injected comes by `lo`, where such a socket does not listen.
+#[test]
+fn a_socket_on_an_interface_is_the_kernels_alone() {
+    world(|| {
+        let peer = neighbour(6000);
+        let bind_to = |fd, name: &[u8]| {
+            // SAFETY: `name` is readable for its length.
+            let r = unsafe {
+                let (p, len) = (name.as_ptr().cast(), name.len() as socklen_t);
+                ops::setsockopt(fd, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, p, len)
+            };
+            assert_eq!(r, Ok(0));
+        };
+        let mode = |c: &Sock| table::peek(c.0).unwrap().mode();
+        let early = Sock::new();
+        bind_to(early.0, b"d0");
+        early.connect(at(P, 6000));
+        assert_eq!(mode(&early), Mode::Plain);
+        assert_eq!(early.send(b"hello"), Ok(5));
+        assert_eq!(peer.recv_soon().0, b"hello");
+
+        let c = Sock::new();
+        c.connect(at(P, 6000));
+        let (local, _) = c.names();
+        let pair = Recorder.cell(UlidPair { local: *local.ip(), peer: ip(P) }).unwrap();
+        associate(&pair, true);
+        let flow = FlowId { protocol: 17, local_port: local.port(), peer_port: 6000 };
+        assert!(Sockets.serves(pair.ulids(), Some(flow)));
+        bind_to(c.0, b"d0");
+        assert_eq!(mode(&c), Mode::Plain);
+        assert!(!Sockets.serves(pair.ulids(), Some(flow)));
+        assert_eq!(c.send(b"by the kernel"), Ok(13));
+        assert_eq!(peer.recv_soon(), (b"by the kernel".to_vec(), local));
+        // Known from elsewhere, it is asked for.
+        table::forget(c.0);
+        c.connect(at(P, 6000));
+        assert_eq!(mode(&c), Mode::Plain);
+        bind_to(c.0, b"");
+        assert_eq!(mode(&c), Mode::Connected);
+        associate(&pair, true);
+        SENT.lock().unwrap().clear();
+        assert_eq!(c.send(b"elsewhere"), Ok(9));
+        assert_eq!(SENT.lock().unwrap().len(), 1);
     });
 }
 

@@ -2,7 +2,8 @@
 
 use super::super::guard::slow;
 use super::super::state::{Mode, flag};
-use super::super::{backend, detach, sys, table};
+use super::super::table::{self, Pinned};
+use super::super::{backend, detach, sys};
 use super::close::before_close;
 use super::life::{adopt, connected};
 use super::{activate, learn_port};
@@ -40,18 +41,43 @@ pub fn take_over(fd: c_int) {
     });
 }
 
+/// The socket was bound to an interface, or is no more. Bound to one it hears nothing from `lo`, where payload of other
+/// locators is re-injected: it is the kernel's alone then, as without the shim.
+pub(super) fn device_changed(socket: Pinned, fd: c_int) {
+    let on_device = slow(|| sys::is_on_device(fd)).unwrap_or(true);
+    if on_device == socket.has(flag::ON_DEVICE) {
+        return;
+    }
+    socket.set(flag::ON_DEVICE, on_device);
+    socket.set(flag::ELIGIBLE, !on_device);
+    if on_device {
+        slow(|| to_kernel(&socket, fd));
+        return;
+    }
+    socket.set(flag::TRIED, false);
+    drop(socket);
+    take_over(fd);
+}
+
+/// The socket as the program sees it, by the kernel alone.
+fn to_kernel(socket: &Pinned, fd: c_int) {
+    detach::forget(socket, fd);
+    if socket.mode() == Mode::Detached
+        && let Some(peer) = socket.inner().peer
+    {
+        // The kernel's socket had lost its peer. Where that cannot be reached, sending says so.
+        let _ = sys::connect(fd, &peer);
+    }
+    socket.set_mode(Mode::Plain);
+    socket.leave_cell();
+    socket.forget_peers();
+    super::look_at_ancillary_data(socket, fd);
+}
+
 /// Forget a descriptor, which stays open: from now on it is the kernel's alone, and its traffic goes by the ULIDs.
 pub fn hand_back(fd: c_int) {
     if let Some(socket) = table::pin(fd) {
-        slow(|| {
-            detach::forget(&socket, fd);
-            if socket.mode() == Mode::Detached
-                && let Some(peer) = socket.inner().peer
-            {
-                // The kernel's socket had lost its peer. Where that cannot be reached, sending says so.
-                let _ = sys::connect(fd, &peer);
-            }
-        });
+        slow(|| to_kernel(&socket, fd));
         drop(socket);
         let _ = before_close(fd);
     }

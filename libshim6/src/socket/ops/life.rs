@@ -74,7 +74,31 @@ pub(super) fn adopt(fd: c_int) -> Option<Pinned> {
     }
     let option = |name| sys::int_option(fd, libc::SOL_SOCKET, name).ok();
     let found = || served(option(libc::SO_DOMAIN)?, option(libc::SO_TYPE)?, option(libc::SO_PROTOCOL)?);
-    track(fd, flag::ELIGIBLE, slow(found)??)
+    let on_device = || slow(|| sys::is_on_device(fd)) == Some(true);
+    let protocol = slow(found)??;
+    track(fd, if on_device() { flag::ON_DEVICE } else { flag::ELIGIBLE }, protocol)
+}
+
+/// At load time: sockets that an earlier program of this process left detached when it called exec. The kernel has
+/// forgotten their peers; the filter that we attached has not.
+pub fn recognise() {
+    // Without /proc they stay sockets without peer.
+    let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return };
+    let numbers = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<c_int>().ok());
+    for fd in numbers.collect::<Vec<_>>() {
+        let saved = errno();
+        if sys::int_option(fd, libc::SOL_SOCKET, libc::SO_DOMAIN) == Ok(libc::AF_INET6)
+            && sys::int_option(fd, libc::SOL_SOCKET, libc::SO_PROTOCOL) == Ok(libc::IPPROTO_UDP)
+            && let Some((local, peer)) = detach::names_in_filter(fd)
+            && let Some(name) =
+                sys::local_name(fd).filter(|n| n.ip().is_unspecified() || n.ip().is_loopback())
+            && let Some(socket) =
+                track(fd, flag::ELIGIBLE | flag::TRIED | flag::OUR_FILTER | flag::NO_CELL, udp::UDP)
+        {
+            slow(|| detach::again(&socket, fd, local, peer, name.port()));
+        }
+        set_errno(saved);
+    }
 }
 
 /// Any socket, for the sake of its SHIM options; `None` if `fd` is no socket (or we are inside our own code).

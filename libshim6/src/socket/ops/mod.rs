@@ -11,6 +11,7 @@ mod hand;
 mod keep;
 mod lend;
 mod life;
+mod mapping;
 mod named;
 mod names;
 mod quick;
@@ -23,8 +24,10 @@ mod way;
 pub use batch::sendmmsg;
 pub use close::{close, close_range, closefrom, dup, dup2, dup3, fclose, fcntl};
 pub use hand::{hand_back, take_over};
+pub use life::recognise;
 pub(super) use life::{adopt_any, kernel_source};
 pub use life::{bind, connect, shutdown, socket, socketpair};
+pub use mapping::{mprotect, mremap, munmap, shmdt};
 pub(super) use names::fail;
 pub use names::{getpeername, getsockname, getsockopt, setsockopt};
 pub use recv::{read, readv, recv, recvfrom, recvmmsg, recvmsg};
@@ -37,7 +40,7 @@ use super::backend::{self, Running};
 use super::guard::{self, errno};
 use super::state::{Mode, flag};
 use super::table::{self, Pinned};
-use super::{registry, sys};
+use super::{inherit, registry, sys};
 use crate::addr::{FlowId, LocatorPair, UlidPair, is_servable};
 use crate::driver::cell::Cell;
 use crate::engine::Settings;
@@ -197,6 +200,13 @@ fn join(socket: &Pinned) -> bool {
         cell
     })));
     true
+}
+
+/// In a forked child: until its engine has a context, payload goes where the parent's went.
+fn take_after_parent(cell: &Cell) {
+    if let Some(forward) = inherit::forward(cell.ulids()) {
+        cell.inherit(forward);
+    }
 }
 
 /// The cell of a connected socket for the sake of its options, joined if need be. Inside `guard::slow` only.

@@ -151,10 +151,19 @@ pub unsafe fn setsockopt(
     let cork = level == libc::IPPROTO_UDP && name == libc::UDP_CORK;
     let buffer = level == libc::SOL_SOCKET && matches!(name, libc::SO_SNDBUF | libc::SO_SNDBUFFORCE);
     let whole = name == libc::IPV6_HDRINCL && matches!(level, libc::IPPROTO_IPV6 | libc::IPPROTO_RAW);
-    if !(asked_too.is_some() || segment || cork || buffer || whole) {
+    let device = level == libc::SOL_SOCKET && matches!(name, libc::SO_BINDTODEVICE | libc::SO_BINDTOIFINDEX);
+    if !(asked_too.is_some() || segment || cork || buffer || whole || device) {
         return Err(Bypass);
     }
     let socket = table::peek(fd).and_then(|_| table::pin(fd)).ok_or(Bypass)?;
+    if device && socket.has(flag::ELIGIBLE | flag::ON_DEVICE) {
+        // SAFETY: the application's arguments.
+        let r = unsafe { real::setsockopt(fd, level, name, value, len) };
+        if r == 0 {
+            super::hand::device_changed(socket, fd);
+        }
+        return Ok(r);
+    }
     if !socket.has(flag::ELIGIBLE) {
         return Err(Bypass);
     }

@@ -3,7 +3,7 @@
 use super::super::peers::Peer;
 use super::super::state::{Mode, flag};
 use super::super::table::{self, Pinned};
-use super::super::{backend, cmsg, guard, sys};
+use super::super::{backend, cmsg, guard, inherit, sys};
 use super::{cell_of, own_cell};
 use crate::addr::{UlidPair, is_servable};
 use crate::driver::cell::{Cell, Forward};
@@ -245,15 +245,20 @@ pub(in super::super) fn resolve(
         return Some((peer.cell?, peer.local, peer.heard));
     }
     let bound = socket.inner().local;
-    let local = match (asked, bound.is_unspecified()) {
-        (Some(asked), _) => asked,
+    // In a child the parent may have heard the peer.
+    let heard = inherit::local_of(socket, to).filter(|local| asked.is_none_or(|asked| asked == *local));
+    let local = match (asked.or(heard), bound.is_unspecified()) {
+        (Some(local), _) => local,
         (None, false) => bound,
         (None, true) => super::life::kernel_source(fd, to)?,
     };
     let cell =
         if is_servable(&local) { engine.backend.cell(UlidPair { local, peer: *to.ip() }) } else { None };
-    let entry = Peer { local, cell: cell.clone(), heard: false, setup_until: None };
+    if let Some(cell) = &cell {
+        super::take_after_parent(cell);
+    }
+    let entry = Peer { local, cell: cell.clone(), heard: heard.is_some(), setup_until: None };
     socket.set_peer(to, entry);
     super::flow_began(socket, UlidPair { local, peer: *to.ip() }, to);
-    Some((cell?, local, false))
+    Some((cell?, local, heard.is_some()))
 }

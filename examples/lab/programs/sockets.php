@@ -1,0 +1,20 @@
+<?php // What PHP makes of UDP sockets: against an echo server at $argv[1], port $argv[2].
+[, $host, $port] = $argv;
+$f = stream_socket_client("udp://[$host]:$port", $e, $m, 3);
+fwrite($f, "php");
+var_dump(fread($f, 100));
+stream_set_timeout($f, 0, 100000);
+var_dump(fread($f, 10), stream_socket_get_name($f, true) === "[$host]:$port");
+stream_set_timeout($f, 5);
+stream_socket_sendto($f, "again");
+var_dump(stream_socket_recvfrom($f, 10));
+fclose($f);
+$s = socket_create(AF_INET6, SOCK_DGRAM, SOL_UDP);
+socket_sendto($s, "abc", 3, 0, $host, $port);
+socket_recvfrom($s, $data, 10, 0, $a, $p);
+var_dump($data, $p);
+socket_connect($s, $host, $port);
+socket_write($s, "w");
+var_dump(socket_read($s, 10));
+socket_set_option($s, SOL_SOCKET, SO_RCVTIMEO, ["sec" => 0, "usec" => 100000]);
+var_dump(@socket_recv($s, $data, 10, 0), socket_last_error($s));
