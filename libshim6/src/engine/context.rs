@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Most copies of I2 or I2bis that received packets cause: one per this time (S6-N-25).
+/// Most copies of I1, I2 or I2bis that received packets cause: one per this time (S6-N-25).
 const POKE_INTERVAL: Duration = Duration::from_millis(500);
 /// Switches that are remembered.
 const MAX_SWITCHES: usize = 16;
@@ -287,8 +287,14 @@ impl Context {
         exchange.reply = None;
         let base = backoff(io.config.shim6.i1_timeout, exchange.i1_sent - 1);
         exchange.deadline = now + io.randomised(base);
-        let (pair, nonce) = (exchange.pair, exchange.nonce);
         self.state = ContextState::I1Sent;
+        self.emit_i1(now, io);
+    }
+
+    fn emit_i1(&mut self, now: Time, io: &mut Io) {
+        let Some(exchange) = &mut self.exchange else { return };
+        exchange.poked = Some(now);
+        let (pair, nonce) = (exchange.pair, exchange.nonce);
         let options = self.key_options(pair);
         io.send(
             pair,
@@ -332,11 +338,15 @@ impl Context {
         });
     }
 
-    /// A packet came that shows that the peer is ESTABLISHED while we wait for R2 (S6-N-25).
+    /// A packet came that shows that the peer is ESTABLISHED while we wait for R2 (S6-N-25), or its own I1 while we wait for
+    /// R1: ours was lost, and nothing is to be gained by waiting for the end of a back-off of many seconds.
     pub(super) fn poke(&mut self, now: Time, io: &mut Io) {
         let Some(exchange) = &self.exchange else { return };
         if exchange.poked.is_none_or(|t| now.since(t) >= POKE_INTERVAL) {
-            self.send_i2(now, io, false);
+            match self.state {
+                ContextState::I1Sent => self.emit_i1(now, io),
+                _ => self.send_i2(now, io, false),
+            }
         }
     }
 

@@ -163,6 +163,9 @@ impl Engine {
                 }
                 let Some(ctx) = self.table.get_mut(id) else { return };
                 ctx.send_r2(now, &mut self.io, d.back(), m.initiator_nonce);
+                if ctx.state == ContextState::I1Sent {
+                    ctx.poke(now, &mut self.io);
+                }
                 self.settle(now, id);
                 return;
             }

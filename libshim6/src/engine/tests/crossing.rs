@@ -22,6 +22,23 @@ fn crossing_i1() {
 }
 
 #[test]
+fn an_i1_that_was_lost_goes_again_when_the_peer_begins() {
+    // S6-B-12
+    let mut w = World::pair(2, 36);
+    let mut lost = false;
+    w.pass = Box::new(move |_| std::mem::replace(&mut lost, true));
+    w.establish(0, 1);
+    w.run(ms(700));
+    w.establish(1, 0);
+    w.run(ms(200));
+    w.assert_converged();
+    let mut types: Vec<u8> = w.log.iter().map(Sent::ty).collect();
+    types.retain(|t| *t < 64);
+    types.sort_unstable();
+    assert_eq!(types, [1, 1, 1, 4, 4]);
+}
+
+#[test]
 fn crossing_i1_and_i2() {
     // S6-7.4-2, S6-B-26, S6-B-15
     let mut w = World::pair(2, 32);

@@ -38,6 +38,7 @@ pub(super) use way::resolve;
 
 use super::backend::{self, Running};
 use super::guard::{self, errno};
+use super::peers::Peer;
 use super::state::{Mode, flag};
 use super::table::{self, Pinned};
 use super::{inherit, registry, sys};
@@ -202,9 +203,13 @@ fn join(socket: &Pinned) -> bool {
     true
 }
 
-/// In a forked child: until its engine has a context, payload goes where the parent's went.
-fn take_after_parent(cell: &Cell) {
-    if let Some(forward) = inherit::forward(cell.ulids()) {
+/// In a forked child: until its engine has a context, payload to a peer that the parent had heard goes where the parent's
+/// went. Not to others: the parent's context may have been one with a program that is gone.
+fn take_after_parent(socket: &Pinned, addr: &SocketAddrV6, peer: &Peer) {
+    if let Some(cell) = &peer.cell
+        && inherit::local_of(socket, addr) == Some(peer.local)
+        && let Some(forward) = inherit::forward(cell.ulids())
+    {
         cell.inherit(forward);
     }
 }

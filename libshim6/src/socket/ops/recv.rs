@@ -333,12 +333,13 @@ fn heard(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flags: c_int) -
             None => {
                 let pair = UlidPair { local: to, peer: *from.ip() };
                 let cell = backend::ensure().filter(|_| is_servable(&to)).and_then(|e| e.backend.cell(pair));
-                if let Some(cell) = &cell {
-                    super::take_after_parent(cell);
-                }
                 let peer = Peer { local: to, cell, heard: true, setup_until: None };
-                socket.set_peer(&from, peer.clone());
-                super::flow_began(socket, pair, &from);
+                // What was only looked at may be for a child, which begins the flow.
+                if flags & libc::MSG_PEEK == 0 {
+                    super::take_after_parent(socket, &from, &peer);
+                    socket.set_peer(&from, peer.clone());
+                    super::flow_began(socket, pair, &from);
+                }
                 peer
             }
         };

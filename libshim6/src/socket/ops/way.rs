@@ -254,10 +254,8 @@ pub(in super::super) fn resolve(
     };
     let cell =
         if is_servable(&local) { engine.backend.cell(UlidPair { local, peer: *to.ip() }) } else { None };
-    if let Some(cell) = &cell {
-        super::take_after_parent(cell);
-    }
     let entry = Peer { local, cell: cell.clone(), heard: heard.is_some(), setup_until: None };
+    super::take_after_parent(socket, to, &entry);
     socket.set_peer(to, entry);
     super::flow_began(socket, UlidPair { local, peer: *to.ip() }, to);
     Some((cell?, local, heard.is_some()))
