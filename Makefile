@@ -4,6 +4,7 @@ CARGO ?= cargo
 SHELL := /bin/bash
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
+MANDIR ?= $(PREFIX)/share/man
 DESTDIR ?=
 # Where `make build` puts things
 BUILT ?= target/release
@@ -38,7 +39,8 @@ install:
 	@for file in shim6 libshim6.so libshim6.a libshim6_preload.so; do \
 	  test -e $(BUILT)/$$file || { echo "install: there is no $(BUILT)/$$file; run 'make build' first" >&2; exit 1; }; \
 	done
-	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/include" "$(DESTDIR)$(LIBDIR)/pkgconfig"
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/include" "$(DESTDIR)$(LIBDIR)/pkgconfig" \
+	  "$(DESTDIR)$(MANDIR)/man1"
 	install -m 755 $(BUILT)/shim6 "$(DESTDIR)$(PREFIX)/bin/shim6"
 	install -m 755 $(BUILT)/libshim6_preload.so "$(DESTDIR)$(LIBDIR)/libshim6_preload.so"
 	install -m 755 $(BUILT)/libshim6.so "$(DESTDIR)$(LIBDIR)/libshim6.so.$(VERSION)"
@@ -46,12 +48,15 @@ install:
 	ln -sf libshim6.so.0 "$(DESTDIR)$(LIBDIR)/libshim6.so"
 	install -m 644 $(BUILT)/libshim6.a "$(DESTDIR)$(LIBDIR)/libshim6.a"
 	install -m 644 include/shim6.h "$(DESTDIR)$(PREFIX)/include/shim6.h"
+	$(BUILT)/shim6 man "$(DESTDIR)$(MANDIR)/man1"
+	chmod 644 "$(DESTDIR)$(MANDIR)/man1"/shim6*.1
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' libshim6/clib/shim6.pc.in \
 	  > "$(DESTDIR)$(LIBDIR)/pkgconfig/shim6.pc"
 	chmod 644 "$(DESTDIR)$(LIBDIR)/pkgconfig/shim6.pc"
 	@test -n "$(DESTDIR)" || ldconfig 2>/dev/null || true
 
 uninstall:
+	rm -f "$(DESTDIR)$(MANDIR)"/man1/shim6.1 "$(DESTDIR)$(MANDIR)"/man1/shim6-*.1
 	rm -f "$(DESTDIR)$(PREFIX)/bin/shim6" "$(DESTDIR)$(PREFIX)/include/shim6.h" "$(DESTDIR)$(LIBDIR)/pkgconfig/shim6.pc"
 	rm -f "$(DESTDIR)$(LIBDIR)"/libshim6{.a,.so,.so.0,.so.$(VERSION),_preload.so}
 

@@ -4,12 +4,13 @@ mod address;
 mod console;
 mod run;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Multihoming for programs: when the path in use dies, their UDP sessions go on over another one (Shim6, RFC 5533).
 #[derive(Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(name = "shim6", version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -27,6 +28,9 @@ enum Command {
     Watch(console::WatchArgs),
     /// Change what an engine does
     Control(console::ControlArgs),
+    /// Write the manual pages of all commands into a directory
+    #[command(hide = true)]
+    Man { directory: PathBuf },
 }
 
 fn main() -> ExitCode {
@@ -36,6 +40,9 @@ fn main() -> ExitCode {
         Command::Status(args) => console::status(&args),
         Command::Watch(args) => console::watch(&args),
         Command::Control(args) => console::control(&args),
+        Command::Man { directory } => clap_mangen::generate_to(Cli::command(), &directory)
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(|e| format!("{}: {e}", directory.display())),
     };
     result.unwrap_or_else(|message| {
         eprintln!("shim6: {message}");

@@ -69,8 +69,11 @@ fn a_program_builds_against_an_installation() {
     let tool = installed.join("bin/shim6");
     let said = run(Command::new(tool).args(["run", "--quiet", "--", "sh", "-c", "echo $LD_PRELOAD"]));
     assert_eq!(Path::new(said.trim()), installed.join("lib/libshim6_preload.so"));
+    let page = |name: &str| std::fs::read_to_string(installed.join("share/man/man1").join(name)).unwrap();
+    assert!(page("shim6-run.1").contains("\\-\\-send\\-timeout"), "roff writes hyphens so");
+    assert!(page("shim6.1").contains("shim6\\-run(1)") && page("shim6-address-generate.1").contains("cga"));
     make("uninstall");
-    let left: Vec<_> = ["bin", "include", "lib/pkgconfig"]
+    let left: Vec<_> = ["bin", "include", "lib/pkgconfig", "share/man/man1"]
         .iter()
         .flat_map(|d| std::fs::read_dir(installed.join(d)).unwrap())
         .collect();
