@@ -17,7 +17,7 @@ help:
 	@echo "make test         everything that is checked: format, lints, all tests, conformance, programs of others"
 	@echo "make loom         the descriptor table in every order that threads can run in"
 	@echo "make tsan         64 threads over 1000 sockets, watched by ThreadSanitizer (builds the standard library too: some minutes)"
-	@echo "make bench        speed, alone and under the shim, before and after a switch (BENCH_ARGS=--quick; about 5 minutes)"
+	@echo "make bench        speed, alone and under the shim, before and after a switch (two minutes with BENCH_ARGS=--quick, else longer)"
 	@echo "make bench-failover  how long flows are silent when their path fails, next to kernel MPTCP (BENCH_ARGS=--quick; about 5 minutes)"
 	@echo "make test-transparency  other people's programs, alone and under the shim (installs some servers: scripts/setup)"
 	@echo "make build        the tool and the libraries, in target/release"
