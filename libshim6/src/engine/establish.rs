@@ -294,7 +294,8 @@ impl Engine {
         let Some(ctx) = self.table.get_mut(id) else { return };
         let bad = commit(ctx, offer, r.options, self.io.rng.as_mut());
         ctx.tune(&self.io);
-        if ctx.peer_tag.replace(r.tag).is_some_and(|old| old != r.tag) {
+        let anew = ctx.peer_tag.replace(r.tag).is_some_and(|old| old != r.tag);
+        if anew {
             ctx.requests.clear();
             self.io.counters.recovered += 1;
         }
@@ -325,6 +326,9 @@ impl Engine {
             }
             ctx.refresh_local(now, &mut self.io, &self.local);
             ctx.update_candidates(now, &mut self.io);
+            if anew {
+                ctx.reap.peer_began_anew(&mut self.io.env(now), d.back());
+            }
         }
         self.settle(now, id);
     }
@@ -364,7 +368,8 @@ impl Engine {
         let Some(ctx) = self.table.get_mut(id) else { return };
         let bad = commit(ctx, offer, &m.options, self.io.rng.as_mut());
         ctx.tune(&self.io);
-        if ctx.peer_tag.replace(m.responder_tag).is_some_and(|old| old != m.responder_tag) {
+        let anew = ctx.peer_tag.replace(m.responder_tag).is_some_and(|old| old != m.responder_tag);
+        if anew {
             ctx.requests.clear();
         }
         self.peer_flags(id, m.options.capabilities, true);
@@ -388,6 +393,10 @@ impl Engine {
         if let Some(ctx) = self.table.get_mut(id) {
             ctx.refresh_local(now, &mut self.io, &self.local);
             ctx.update_candidates(now, &mut self.io);
+            if anew {
+                ctx.reap.peer_began_anew(&mut self.io.env(now), d.back());
+                ctx.reap.established_by_r2(&mut self.io.env(now));
+            }
         }
         self.settle(now, id);
     }
