@@ -3,6 +3,7 @@
 use super::netlink::{self, AddOptions, Change, LocalAddress, Monitor, RemovalCause};
 use super::sys::Listed;
 use crate::addr::is_servable;
+use crate::config::Shim6Config;
 use crate::engine::LocalLocator;
 use crate::identity::{Identity, match_identity};
 use crate::time::Time;
@@ -26,6 +27,8 @@ pub struct Addresses {
     _listed: Listed,
     monitor: Monitor,
     identities: Vec<Arc<Identity>>,
+    /// Groups of interfaces.
+    config: Shim6Config,
     told: Vec<LocalAddress>,
     lost: BTreeSet<Ipv6Addr>,
     /// ULIDs that we have put on `lo`, and those for which it failed.
@@ -51,12 +54,13 @@ pub struct Update {
 
 impl Addresses {
     /// Subscribe.
-    pub fn open(identities: Vec<Arc<Identity>>) -> io::Result<Addresses> {
+    pub fn open(identities: Vec<Arc<Identity>>, config: Shim6Config) -> io::Result<Addresses> {
         let monitor = Monitor::open()?;
         Ok(Addresses {
             _listed: Listed::new(monitor.as_raw_fd())?,
             monitor,
             identities,
+            config,
             told: Vec::new(),
             lost: BTreeSet::new(),
             held: BTreeSet::new(),
@@ -106,7 +110,7 @@ impl Addresses {
             self.lost.remove(a);
         }
         if self.told != snapshot {
-            update.locators = Some(locators(&snapshot, &self.identities));
+            update.locators = Some(locators(&snapshot, &self.identities, &self.config));
             self.told = snapshot;
         }
         self.watch_loopback();
@@ -209,7 +213,11 @@ fn present(snapshot: &[LocalAddress], addr: &Ipv6Addr, usable: bool) -> bool {
 }
 
 /// What the engine may use. Addresses on `lo` can be ULIDs but are no locators: nothing routes to them by a link.
-fn locators(snapshot: &[LocalAddress], identities: &[Arc<Identity>]) -> Vec<LocalLocator> {
+fn locators(
+    snapshot: &[LocalAddress],
+    identities: &[Arc<Identity>],
+    config: &Shim6Config,
+) -> Vec<LocalLocator> {
     let mut by_address = BTreeMap::new();
     for l in snapshot {
         if l.loopback || !is_servable(&l.addr) {
@@ -220,6 +228,7 @@ fn locators(snapshot: &[LocalAddress], identities: &[Arc<Identity>]) -> Vec<Loca
             ifindex: l.ifindex,
             operational: l.operational,
             deprecated: l.deprecated,
+            group: config.group_of(&l.ifname),
             identity: match_identity(identities, &l.addr),
         };
         // On two interfaces: the one that works.
@@ -262,8 +271,10 @@ mod tests {
             address("2001:db8:1::1", 3, false, libc::IFA_F_PERMANENT),
             address("fd00::1", 4, false, 0),
         ];
-        let got: Vec<_> =
-            locators(&s, &[]).iter().map(|l| (l.addr.to_string(), l.ifindex, l.operational)).collect();
+        let got: Vec<_> = locators(&s, &[], &Shim6Config::default())
+            .iter()
+            .map(|l| (l.addr.to_string(), l.ifindex, l.operational))
+            .collect();
         assert_eq!(got, [("2001:db8:1::1".into(), 3, true), ("fd00::1".into(), 4, true)]);
     }
 

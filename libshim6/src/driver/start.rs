@@ -77,7 +77,7 @@ pub fn start(config: Config, host: Arc<dyn SocketHost>) -> Result<Handle, StartE
     // Without a way to re-inject, contexts would only break what they should save.
     let injector = Injector::open().map_err(doing("re-injection socket"))?;
     let (identities, problems) = identity::load_all(&config.identities);
-    let addresses = Addresses::open(identities).map_err(doing("rtnetlink"))?;
+    let addresses = Addresses::open(identities, config.shim6.clone()).map_err(doing("rtnetlink"))?;
     let claim = Claim::new(&mut rng).map_err(doing("tag prefix"))?;
     let (sender_side, commands) = crossbeam_channel::bounded(MAX_COMMANDS);
     let shared = Arc::new(Shared {
@@ -98,6 +98,7 @@ pub fn start(config: Config, host: Arc<dyn SocketHost>) -> Result<Handle, StartE
         forks: sys::forks(),
         thread: Default::default(),
         counters: Default::default(),
+        exclude: config.shim6.exclude.clone(),
         resend: (config.reap.resend > 0)
             .then_some(Limits { datagrams: config.reap.resend, age: config.reap.resend_age }),
     });

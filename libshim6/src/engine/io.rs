@@ -59,6 +59,8 @@ pub struct LocalLocator {
     pub operational: bool,
     /// Preferred lifetime is over; ranks behind others.
     pub deprecated: bool,
+    /// Group of its interface: only locators of one group stand in one set (LS-G-14). 0 unless configured.
+    pub group: u32,
     /// The HBA set or CGA that it belongs to, if any (DESIGN section 8).
     pub identity: Option<Arc<Identity>>,
 }

@@ -2,6 +2,7 @@
 
 mod api;
 mod attacks;
+mod contact;
 mod crossing;
 mod establish;
 mod feedback;
@@ -187,7 +188,7 @@ pub(super) struct World {
 }
 
 pub(super) fn plain(a: &str, ifindex: u32) -> LocalLocator {
-    LocalLocator { addr: addr(a), ifindex, operational: true, deprecated: false, identity: None }
+    LocalLocator { addr: addr(a), ifindex, operational: true, deprecated: false, group: 0, identity: None }
 }
 
 /// Addresses of an HBA set for the prefixes `net:N00::/64`.
@@ -211,6 +212,7 @@ pub(super) fn hba(net: u16, prefixes: &[u16], seed: u64) -> Vec<LocalLocator> {
             ifindex: i as u32 + 1,
             operational: true,
             deprecated: false,
+            group: 0,
             identity: Some(identity.clone()),
         })
         .collect()
