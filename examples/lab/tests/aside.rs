@@ -79,6 +79,33 @@ fn a_socket_that_opted_out_has_no_context() {
 }
 
 #[test]
+fn an_excluded_destination_is_left_to_the_kernel() {
+    // LS-G-13
+    in_lab!();
+    let mut bench = Bench::new(2);
+    let _server = bench.serve(Program::Python, "", Some(&bench.shim));
+    let server = bench.topology.server.addresses[0];
+    bench.shim.options.extend(["--set".into(), format!("shim6.exclude=2001:db8:77::/48,{server}")]);
+    let out = client(&bench, "plain");
+    assert!(out.wait_received(50, ms(20_000)));
+    // The server asks for a context, and gets no answer
+    pause(2000);
+    assert!(!bench.log("server").contains("context established"), "{}", bench.log("server"));
+    assert!(!bench.log("client").contains("context established"), "{}", bench.log("client"));
+    bench.topology.blackhole(1, Blackhole::Both).unwrap();
+    let struck = now_ns() + 300_000_000;
+    pause(4000);
+    assert!(!out.trace().heard(struck, u64::MAX) && elsewhere(&bench) == 0);
+    bench.topology.restore(1).unwrap();
+    let back = now_ns();
+    assert!(wait_for(ms(10_000), || out.trace().heard(back, u64::MAX)));
+    // Another address of the same host is no such destination
+    bench.topology.server.addresses.remove(0);
+    let _other = client(&bench, "plain");
+    bench.wait_for_context();
+}
+
+#[test]
 fn the_system_chooses_the_source() {
     // LS-H-25
     in_lab!();

@@ -234,3 +234,39 @@ fn a_program_on_another_port_is_not_disturbed() {
     assert!(other.wait(ms(30_000)).unwrap().success());
     assert_eq!(other.trace().errors, []);
 }
+
+/// Renew the set of the server; its new addresses.
+fn renew(bench: &Bench) -> Vec<std::net::Ipv6Addr> {
+    let host = &bench.topology.server;
+    let directory = std::fs::read_dir(host.identities.as_ref().unwrap()).unwrap();
+    let file =
+        directory.map(|e| e.unwrap().path()).find(|p| p.extension().is_some_and(|e| e == "pem")).unwrap();
+    let mut command = std::process::Command::new(&bench.shim.tool);
+    command.args(["address", "renew"]).arg(file);
+    let told = host.namespace.output(command, "").unwrap();
+    let put = told.lines().filter_map(|line| line.split_once(" put on p"));
+    put.map(|(addr, _)| addr.parse().unwrap()).collect()
+}
+
+#[test]
+fn sessions_of_a_renewed_set_and_of_the_one_before_survive() {
+    // HC-HBA-17
+    in_lab!();
+    let mut bench = Bench::new(2);
+    let _server = bench.serve(Program::Python, "", Some(&bench.shim));
+    let old = bench.ask(Program::Python, "", Some(&bench.shim));
+    bench.wait_for_context();
+    let new = renew(&bench);
+    assert_eq!(new.len(), 2);
+    bench.topology.server.addresses = new;
+    let client = Program::Python.client(bench.topology.server.addresses[0]).unwrap();
+    let young = bench.start(Side::Client, "young", &client, Some(&bench.shim));
+    let has_context = || bench.log("young").contains("context established");
+    assert!(shim6_lab::wait_for(ms(10_000), has_context), "{}", bench.log("young"));
+    pause(300);
+    bench.topology.blackhole(1, Blackhole::Both).unwrap();
+    let struck = now_ns() + 300_000_000;
+    for (name, program) in [("old", &old), ("young", &young)] {
+        assert!(shim6_lab::wait_for(ms(15_000), || program.trace().heard(struck, u64::MAX)), "{name}");
+    }
+}

@@ -91,6 +91,14 @@ fn every_setting_has_its_key() {
 }
 
 #[test]
+fn every_key_is_documented() {
+    let text = include_str!("../../../docs/configuration.md");
+    for key in KEYS {
+        assert!(text.contains(&format!("`{key}`")), "{key} is missing in docs/configuration.md");
+    }
+}
+
+#[test]
 fn a_file_with_tables_then_set_then_log() {
     let path = std::env::temp_dir().join(format!("shim6-config-order-{}.toml", std::process::id()));
     std::fs::write(

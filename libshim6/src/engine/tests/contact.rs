@@ -348,6 +348,31 @@ fn other_pairs_are_tried_only_if_asked_for_and_for_a_known_peer() {
 }
 
 #[test]
+fn another_address_that_the_application_tries_is_a_pair_of_its_own() {
+    // S6-13-1, S6-13-2
+    let mut w = World::pair(2, 319);
+    let dead = w.hosts[1].a(0);
+    w.pass = Box::new(move |s| s.pair.peer != dead && s.pair.local != dead);
+    w.traffic_lost(0, 1, 3, 100);
+    let there = UlidPair { local: w.hosts[0].a(0), peer: w.hosts[1].a(1) };
+    let back = UlidPair { local: there.peer, peer: there.local };
+    for _ in 0..10 {
+        assert_eq!(w.log.len(), 0, "below the threshold nothing is sent and nothing kept");
+        assert_eq!(w.hosts[0].engine.contexts().count(), 0);
+        let now = w.now;
+        w.hosts[0].engine.payload(now, there, Direction::Sent, 1, 200, None);
+        w.hosts[1].engine.payload(now, back, Direction::Received, 1, 200, None);
+        w.run(ms(10));
+    }
+    let now = w.now;
+    w.hosts[0].engine.payload(now, there, Direction::Sent, 1, 200, None);
+    w.run(ms(100));
+    let info = w.info_of(0, there).unwrap();
+    assert_eq!((info.state, info.current), (ContextState::Established, there.as_locators()));
+    assert_eq!(w.info(0), None);
+}
+
+#[test]
 fn nothing_but_messages_of_rfc_5533_and_5534_is_sent_at_the_end() {
     // LS-D-41
     let mut w = World::connected(2, 317);
