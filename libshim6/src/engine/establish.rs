@@ -93,7 +93,8 @@ impl Engine {
             self.io.counters.drop(Dropped::Full);
             return None;
         };
-        let local = LocalSet::new(ulids.local, &self.local, self.io.rng.as_mut());
+        let sibling = self.table.instances(ulids).next().and_then(|id| self.table.get(id)).map(|c| &c.local);
+        let local = LocalSet::new(ulids.local, &self.local, sibling, self.io.rng.as_mut());
         let id = self.table.insert(Context::new(ulids, fii, tag, local, now));
         self.review_pair(now, ulids);
         Some(id)
@@ -104,6 +105,7 @@ impl Engine {
         let Some(ctx) = self.table.get_mut(id) else { return };
         let Some(exchange) = &ctx.exchange else { return };
         let timers = &self.io.config.shim6;
+        let most = timers.i1_retries_max.saturating_add(1).saturating_mul(exchange.turns());
         let retries = match ctx.state {
             ContextState::I2Sent => timers.i2_retries_max,
             ContextState::I2bisSent => timers.i2bis_retries_max,
@@ -112,9 +114,7 @@ impl Engine {
         // The first copy is no retransmission
         if ctx.state != ContextState::I1Sent && exchange.sent <= retries {
             ctx.send_i2(now, &mut self.io, true);
-        } else if exchange.i1_sent
-            <= timers.i1_retries_max.saturating_mul(exchange.turns()) + exchange.turns() - 1
-        {
+        } else if exchange.i1_sent < most {
             // S6-7.12-2, S6-7.19-2, S6-N-18
             ctx.peer_tag = None;
             ctx.send_i1(now, &mut self.io);

@@ -71,12 +71,22 @@ pub(super) struct LocalSet {
 }
 
 impl LocalSet {
-    pub(super) fn new(ulid: Ipv6Addr, host: &[LocalLocator], rng: &mut dyn Rng) -> LocalSet {
-        let identity = host.iter().find(|l| l.addr == ulid).and_then(|l| l.identity.clone());
+    /// `sibling` is that of another context with the ULID: it knows what a ULID that vanished from the host was (LS-H-33).
+    pub(super) fn new(
+        ulid: Ipv6Addr,
+        host: &[LocalLocator],
+        sibling: Option<&LocalSet>,
+        rng: &mut dyn Rng,
+    ) -> LocalSet {
+        let (identity, group) = match (host.iter().find(|l| l.addr == ulid), sibling) {
+            (Some(own), _) => (own.identity.clone(), own.group),
+            (None, Some(sibling)) => (sibling.identity.clone(), sibling.group),
+            (None, None) => (None, 0),
+        };
         let mut set = LocalSet {
             ulid,
             identity,
-            group: 0,
+            group,
             offered: vec![Offered {
                 addr: ulid,
                 ifindex: 0,

@@ -412,3 +412,24 @@ fn what_was_found_unreachable_stays_so_when_the_list_is_repeated() {
     w.run(secs(61));
     assert!(!w.info(0).unwrap().peer[1].unreachable);
 }
+
+#[test]
+fn a_fork_has_the_locators_of_a_ulid_that_vanished() {
+    // LS-H-33, LS-G-14, API-FK-03
+    let mut all = hba(0xa, &[1, 2, 3], 5);
+    (all[0].group, all[1].group) = (4, 4);
+    let mut w = World::new(&exact(), 320, vec![all.clone(), hba(0xb, &[1, 2], 6)]);
+    w.establish(0, 1);
+    w.run(ms(100));
+    let ulids = w.ulids(0, 1);
+    w.set_addrs(0, all[1..].to_vec());
+    w.run(secs(1));
+    let now = w.now;
+    assert_eq!(w.hosts[0].engine.context(ulids).unwrap().current.local, all[1].addr);
+    assert!(w.hosts[0].engine.fork(now, ulids, 9, Arc::default(), None));
+    w.run(secs(1));
+    let own = w.hosts[0].engine.context_of(ulids, 9).unwrap();
+    assert_eq!((own.fii, own.state, own.reap), (9, ContextState::Established, wire::ReapState::Operational));
+    assert_eq!(own.current.local, all[1].addr);
+    assert!(own.local.iter().all(|l| l.addr != all[2].addr));
+}
