@@ -170,6 +170,27 @@ static void cancellation(void)
     }
 }
 
+static void cancelled(void *unused)
+{
+    (void)unused;
+    fflush(NULL);
+    _exit(0);
+}
+
+/* Sending is one too, also where no second thread was ever made: a thread may cancel itself. */
+static void cancelling_oneself(void)
+{
+    int port;
+    int s = bound("::", &port);
+    int c = to_peer(B, port);
+    echo(s, c);
+    pthread_cleanup_push(cancelled, NULL);
+    CHECK(pthread_cancel(pthread_self()) == 0);
+    send(c, "x", 1, 0);
+    pthread_cleanup_pop(0);
+    CHECK(!"not cancelled");
+}
+
 static int handler_server, handler_client, handled;
 static void handler(int number)
 {
@@ -285,4 +306,4 @@ static void inherited(void)
 }
 
 MAIN(TEST(duplicates), TEST(stale_numbers), TEST(forked), TEST(vforked), TEST(close_loops), TEST(cancellation),
-     TEST(signal_handlers), TEST(races), TEST(inherited))
+     TEST(cancelling_oneself), TEST(signal_handlers), TEST(races), TEST(inherited))

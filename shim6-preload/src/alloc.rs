@@ -7,7 +7,7 @@
 use dlmalloc::Dlmalloc;
 use shim6::socket::backend::watch_forks;
 use shim6::socket::guard::{self, masked};
-use shim6::socket::{leave, ops::recognise, real};
+use shim6::socket::{direct, leave, ops::recognise, real};
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -80,6 +80,7 @@ unsafe extern "C" fn protect_forks() {
     unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(after_fork)) };
     watch_forks();
     guard::own_panics();
+    direct::threads_are_told();
     real::look_up_early();
     recognise();
 }

@@ -27,7 +27,7 @@ use libc::{
     c_int, c_uint, c_void, iovec, mmsghdr, msghdr, off_t, size_t, sockaddr, socklen_t, ssize_t, timespec,
 };
 use shim6::capi::functions_library;
-use shim6::socket::{leave, ops, real};
+use shim6::socket::{direct, guard, leave, ops, real};
 use std::ffi::{CStr, c_char};
 
 /// Hooks that ask the socket layer, and make the plain call with the same arguments where it bypasses.
@@ -251,4 +251,28 @@ pub unsafe extern "C-unwind" fn pthread_exit(value: *mut c_void) -> ! {
     leave::thread_exits();
     // SAFETY: the application's argument.
     unsafe { real::pthread_exit(value) }
+}
+
+/// Hooks that only tell that the program has threads.
+macro_rules! threads {
+    ($($(#[$doc:meta])* $name:ident($($arg:ident: $ty:ty),*);)*) => {$(
+        $(#[$doc])*
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C-unwind" fn $name($($arg: $ty),*) -> c_int {
+            if !guard::inside() {
+                direct::program_has_threads();
+            }
+            // SAFETY: the application's arguments.
+            unsafe { real::$name($($arg),*) }
+        }
+    )*};
+}
+
+threads! {
+    /// `pthread_create(3)`.
+    pthread_create(thread: *mut libc::pthread_t, attributes: *const c_void, start: *const c_void, argument: *mut c_void);
+    /// `thrd_create(3)`.
+    thrd_create(thread: *mut libc::pthread_t, start: *const c_void, argument: *mut c_void);
+    /// `pthread_cancel(3)`.
+    pthread_cancel(thread: libc::pthread_t);
 }

@@ -201,6 +201,19 @@ fn endings() {
 }
 
 #[test]
+fn a_library_in_between() {
+    let shared = ["-DBETWEEN", "-shared", "-fPIC"].map(String::from);
+    let (_dir, between) = compile_and_link(&["between.c"], &["c", "-std=c11"], &shared);
+    let (_dir, program) = compile(&["between.c"], &["c", "-std=c11"]);
+    for libraries in [vec![&between], vec![&library(), &between]] {
+        let mut command = Command::new(&program);
+        let list: Vec<_> = libraries.iter().map(|l| l.display().to_string()).collect();
+        let text = run(command.env("LD_PRELOAD", list.join(":")));
+        assert!(text.contains("ok each_call_comes_by"), "{list:?}: {text}");
+    }
+}
+
+#[test]
 fn pitfalls() {
     both("pitfalls.c");
 }
@@ -353,6 +366,8 @@ fn exported_symbols() {
         "getsockopt",
         "preadv2",
         "preadv64v2",
+        "pthread_cancel",
+        "pthread_create",
         "pthread_exit",
         "pwritev2",
         "pwritev64v2",
@@ -374,6 +389,7 @@ fn exported_symbols() {
         "socket",
         "socketpair",
         "splice",
+        "thrd_create",
         "write",
         "writev",
         "__close",
@@ -402,7 +418,8 @@ fn every_name_is_a_hook_or_has_a_reason() {
         __recvfrom_chk __poll_chk __sendto_chk close close_range closefrom fclose freopen fdopen dup dup2 dup3 fcntl fcntl64 \
         getsockopt setsockopt getsockname getpeername ioctl sendfile sendfile64 splice tee vmsplice fork _Fork vfork clone \
         execve execl posix_spawn syscall pidfd_getfd dprintf fprintf __read __write __send __connect __close __dup2 __fcntl \
-        poll select epoll_wait munmap mprotect mremap shmdt pthread_exit";
+        poll select epoll_wait munmap mprotect mremap shmdt pthread_exit \
+        pthread_create pthread_cancel thrd_create";
     for name in names.split_whitespace() {
         let hook = hooks.iter().any(|hook| hook == name);
         assert!(hook != page.contains(&format!("`{name}`")), "{name}: hook {hook}");

@@ -2,7 +2,7 @@
 
 use super::host::Sockets;
 use super::state::{self, ForkLock};
-use super::{detach, guard, inherit, leave, options, registry, table};
+use super::{detach, guard, inherit, leave, options, real, registry, table};
 use crate::addr::{FlowId, LocatorPair, UlidPair};
 use crate::config::{Config, ReapConfig};
 use crate::driver::cell::{Cell, Forward};
@@ -238,6 +238,7 @@ pub fn ensure() -> Option<&'static Running> {
     }
     watch_forks();
     guard::redirect_panics();
+    real::decide_on_direct_calls();
     match aside(start).flatten() {
         Some(running) => {
             install(running);

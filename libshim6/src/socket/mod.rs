@@ -14,6 +14,7 @@
 pub mod backend;
 pub(crate) mod cmsg;
 mod detach;
+pub mod direct;
 pub mod guard;
 pub mod host;
 mod inherit;

@@ -6,6 +6,7 @@
 
 #![allow(missing_docs, clippy::missing_safety_doc)]
 
+use super::direct;
 use libc::{
     c_int, c_uint, c_void, iovec, mmsghdr, msghdr, nfds_t, off_t, pollfd, size_t, sockaddr, socklen_t,
     ssize_t, timespec,
@@ -87,28 +88,64 @@ fn missing() -> c_int {
 
 macro_rules! prefixed {
     ($name:ident) => {
-        // SAFETY: the literal has one NUL, at its end.
-        unsafe { CStr::from_bytes_with_nul_unchecked(concat!("shim6_", stringify!($name), "\0").as_bytes()) }
+        literal!("shim6_", stringify!($name))
     };
 }
 
+macro_rules! literal {
+    ($($part:expr),*) => {
+        // SAFETY: the literal has one NUL, at its end.
+        unsafe { CStr::from_bytes_with_nul_unchecked(concat!($($part),*, "\0").as_bytes()) }
+    };
+}
+
+/// With a number before the name: the system call that [`direct`] may make in its place, which has the same arguments or more.
 macro_rules! real {
-    ($($name:ident($($arg:ident: $ty:ty),*) -> $ret:ty;)*) => {$(
-        #[doc = concat!("The real `", stringify!($name), "` for this copy of the shim.")]
-        #[inline]
-        pub unsafe fn $name($($arg: $ty),*) -> $ret {
-            static CACHE: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
-            let f = lookup(&CACHE, prefixed!($name), linked::$name());
-            if f.is_null() {
-                return missing() as $ret;
+    ($($([$number:ident])? $name:ident($($arg:ident: $ty:ty),*) -> $ret:ty;)*) => {
+        $(
+            #[doc = concat!("The real `", stringify!($name), "` for this copy of the shim.")]
+            #[inline]
+            pub unsafe fn $name($($arg: $ty),*) -> $ret {
+                static CACHE: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+                straight!([$($number)?] $ret, $($arg),*);
+                let f = lookup(&CACHE, prefixed!($name), linked::$name());
+                if f.is_null() {
+                    return missing() as $ret;
+                }
+                // SAFETY: the function of that name has this signature; the caller answers for the arguments.
+                unsafe {
+                    let f: unsafe extern "C-unwind" fn($($ty),*) -> $ret = std::mem::transmute(f);
+                    f($($arg),*)
+                }
             }
-            // SAFETY: the function of that name has this signature; the caller answers for the arguments.
-            unsafe {
-                let f: unsafe extern "C-unwind" fn($($ty),*) -> $ret = std::mem::transmute(f);
-                f($($arg),*)
-            }
+        )*
+
+        /// Before the engine's thread is made: let [`direct`] decide on the calls that it knows.
+        pub(super) fn decide_on_direct_calls() {
+            let names = [$($(named!($name $number),)?)*];
+            direct::decide(&names.map(|name| symbol(libc::RTLD_NEXT, name).cast_const()));
         }
-    )*};
+    };
+}
+
+macro_rules! straight {
+    ([] $($rest:tt)*) => {};
+    ([$number:ident] $ret:ty, $($arg:ident),*) => {
+        if direct::is_allowed() {
+            let mut six = [0; 6];
+            for (place, argument) in six.iter_mut().zip([$($arg as usize),*]) {
+                *place = argument;
+            }
+            // SAFETY: the caller answers for the arguments.
+            return unsafe { direct::call(libc::$number, six) } as $ret;
+        }
+    };
+}
+
+macro_rules! named {
+    ($name:ident $number:ident) => {
+        literal!(stringify!($name))
+    };
 }
 
 /// What the linker found for a name, where every C library has it.
@@ -137,7 +174,9 @@ mod linked {
         sendmmsg write writev recv recvfrom recvmsg recvmmsg read readv sendfile splice close fclose dup dup2 dup3
         poll fcntl
     }
-    looked_up! { __recv_chk __recvfrom_chk __read_chk close_range munmap mprotect shmdt }
+    looked_up! {
+        __recv_chk __recvfrom_chk __read_chk close_range munmap mprotect shmdt pthread_create thrd_create pthread_cancel
+    }
 
     /// A static executable may have a C library without these.
     macro_rules! by_number {
@@ -164,18 +203,18 @@ real! {
     getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_void, len: *mut socklen_t) -> c_int;
     setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_void, len: socklen_t) -> c_int;
     shutdown(fd: c_int, how: c_int) -> c_int;
-    send(fd: c_int, buf: *const c_void, len: size_t, flags: c_int) -> ssize_t;
-    sendto(fd: c_int, buf: *const c_void, len: size_t, flags: c_int, addr: *const sockaddr, alen: socklen_t) -> ssize_t;
-    sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> ssize_t;
-    sendmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flags: c_int) -> c_int;
-    write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t;
-    writev(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t;
-    recv(fd: c_int, buf: *mut c_void, len: size_t, flags: c_int) -> ssize_t;
-    recvfrom(fd: c_int, buf: *mut c_void, len: size_t, flags: c_int, addr: *mut sockaddr, alen: *mut socklen_t) -> ssize_t;
-    recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> ssize_t;
-    recvmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flags: c_int, timeout: *mut timespec) -> c_int;
-    read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t;
-    readv(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t;
+    [SYS_sendto] send(fd: c_int, buf: *const c_void, len: size_t, flags: c_int) -> ssize_t;
+    [SYS_sendto] sendto(fd: c_int, buf: *const c_void, len: size_t, flags: c_int, addr: *const sockaddr, alen: socklen_t) -> ssize_t;
+    [SYS_sendmsg] sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> ssize_t;
+    [SYS_sendmmsg] sendmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flags: c_int) -> c_int;
+    [SYS_write] write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t;
+    [SYS_writev] writev(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t;
+    [SYS_recvfrom] recv(fd: c_int, buf: *mut c_void, len: size_t, flags: c_int) -> ssize_t;
+    [SYS_recvfrom] recvfrom(fd: c_int, buf: *mut c_void, len: size_t, flags: c_int, addr: *mut sockaddr, alen: *mut socklen_t) -> ssize_t;
+    [SYS_recvmsg] recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> ssize_t;
+    [SYS_recvmmsg] recvmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flags: c_int, timeout: *mut timespec) -> c_int;
+    [SYS_read] read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t;
+    [SYS_readv] readv(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t;
     preadv2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t;
     pwritev2(fd: c_int, iov: *const iovec, n: c_int, offset: off_t, flags: c_int) -> ssize_t;
     sendfile(fd: c_int, from: c_int, offset: *mut off_t, count: size_t) -> ssize_t;
@@ -183,7 +222,7 @@ real! {
     __recv_chk(fd: c_int, buf: *mut c_void, len: size_t, size: size_t, flags: c_int) -> ssize_t;
     __recvfrom_chk(fd: c_int, buf: *mut c_void, len: size_t, size: size_t, flags: c_int, addr: *mut sockaddr, alen: *mut socklen_t) -> ssize_t;
     __read_chk(fd: c_int, buf: *mut c_void, len: size_t, size: size_t) -> ssize_t;
-    close(fd: c_int) -> c_int;
+    [SYS_close] close(fd: c_int) -> c_int;
     close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int;
     fclose(file: *mut libc::FILE) -> c_int;
     dup(fd: c_int) -> c_int;
@@ -193,6 +232,9 @@ real! {
     mprotect(addr: *mut c_void, len: size_t, protection: c_int) -> c_int;
     shmdt(addr: *const c_void) -> c_int;
     poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int;
+    pthread_create(thread: *mut libc::pthread_t, attributes: *const c_void, start: *const c_void, argument: *mut c_void) -> c_int;
+    thrd_create(thread: *mut libc::pthread_t, start: *const c_void, argument: *mut c_void) -> c_int;
+    pthread_cancel(thread: libc::pthread_t) -> c_int;
 }
 
 /// `closefrom`, which has no return value.

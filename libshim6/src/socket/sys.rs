@@ -67,7 +67,13 @@ pub unsafe fn read_v6(addr: *const libc::sockaddr, len: socklen_t) -> Option<Soc
     let n = (len as usize).min(size_of::<sockaddr_in6>());
     // SAFETY: `n` octets are readable at `addr` and writable at `raw`, which are different objects.
     unsafe { std::ptr::copy_nonoverlapping(addr.cast::<u8>(), (&raw mut raw).cast::<u8>(), n) };
-    (c_int::from(raw.sin6_family) == libc::AF_INET6).then(|| from_raw(&raw))
+    v6_of(&raw)
+}
+
+/// A socket address, if it is an IPv6 one.
+#[inline]
+pub fn v6_of(raw: &sockaddr_in6) -> Option<SocketAddrV6> {
+    (c_int::from(raw.sin6_family) == libc::AF_INET6).then(|| from_raw(raw))
 }
 
 fn ok(r: c_long) -> Result<c_long, c_int> {
@@ -113,7 +119,7 @@ pub fn local_name(fd: c_int) -> Option<SocketAddrV6> {
     let mut len = size_of::<sockaddr_in6>() as socklen_t;
     // SAFETY: both pointers are valid for writes of the sizes they stand for.
     ok(unsafe { libc::syscall(libc::SYS_getsockname, fd, &raw mut raw, &raw mut len) }).ok()?;
-    (c_int::from(raw.sin6_family) == libc::AF_INET6).then(|| from_raw(&raw))
+    v6_of(&raw)
 }
 
 /// Does the socket have a peer, of whatever family?

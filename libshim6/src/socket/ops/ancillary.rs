@@ -155,7 +155,7 @@ pub(super) unsafe fn sendmsg(fd: c_int, app: &msghdr, flags: c_int) -> Outcome<i
     // SAFETY: the application's arguments.
     unsafe {
         match forward {
-            None => transmit(&socket, fd, &out, || real::sendmsg(fd, app, flags)),
+            None => transmit(&socket, fd, &out, &|| real::sendmsg(fd, app, flags)),
             Some(Some(forward)) => Ok(rewritten(&socket, fd, &out, &cell, &forward, &to)),
             Some(None) => {
                 let interface = wanted.interface.unwrap_or(0);

@@ -88,5 +88,5 @@ fn peer_name(fd: c_int) -> Option<SocketAddrV6> {
     let mut len = size_of::<sockaddr_in6>() as socklen_t;
     // SAFETY: both pointers are valid for writes of the sizes they stand for.
     let r = unsafe { libc::syscall(libc::SYS_getpeername, fd, &raw mut raw, &raw mut len) };
-    (r == 0 && c_int::from(raw.sin6_family) == libc::AF_INET6).then(|| sys::from_raw(&raw))
+    (r == 0).then(|| sys::v6_of(&raw)).flatten()
 }

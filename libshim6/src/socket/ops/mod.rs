@@ -19,6 +19,7 @@ mod recv;
 mod rewritten;
 mod send;
 mod stream;
+mod unconnected;
 mod way;
 
 pub use batch::sendmmsg;

@@ -9,7 +9,7 @@ use super::super::{Bypass, Outcome, backend, detach, peek, real, sys};
 use super::bare;
 use super::lend::{Came, Lent, Scratch, Shown, came, give_back, is_refused, lend, move_up};
 use super::names::hides_path_errors;
-use super::{active, engine, is_path_error, learn_port, note_received, own_cell, quick};
+use super::{active, engine, is_path_error, learn_port, note_received, own_cell, quick, unconnected};
 use crate::addr::{LocatorPair, UlidPair, is_servable};
 use crate::driver::cell::Cell;
 use crate::engine::LocatorInfo;
@@ -58,49 +58,31 @@ fn quickly(fd: c_int, flags: c_int, without: u32, call: impl FnOnce() -> isize) 
 ///
 /// # Safety
 /// As the libc function.
-#[inline]
+#[inline(always)]
 pub unsafe fn recv(fd: c_int, buf: *mut c_void, len: usize, flags: c_int) -> Outcome<isize> {
     // SAFETY: the application's arguments.
-    if let Some(r) = quickly(fd, flags, 0, || unsafe { real::recv(fd, buf, len, flags) }) {
-        return Ok(r);
-    }
-    let socket = active(fd).ok_or(Bypass)?;
-    if socket.mode() == Mode::Connected {
-        // SAFETY: as above.
-        return connected(&socket, flags, || unsafe { real::recv(fd, buf, len, flags) });
-    }
-    // SAFETY: as above.
-    unsafe { plain_buffer(&socket, fd, buf, len, flags, ptr::null_mut(), ptr::null_mut()) }
+    unsafe { into(fd, (buf, len), flags, NOWHERE, || real::recv(fd, buf, len, flags)) }
 }
 
 /// `read(2)`.
 ///
 /// # Safety
 /// As the libc function.
-#[inline]
+#[inline(always)]
 pub unsafe fn read(fd: c_int, buf: *mut c_void, len: usize) -> Outcome<isize> {
     if len == 0 {
         // The kernel takes no datagram then.
         return Err(Bypass);
     }
     // SAFETY: the application's arguments.
-    if let Some(r) = quickly(fd, 0, 0, || unsafe { real::read(fd, buf, len) }) {
-        return Ok(r);
-    }
-    let socket = active(fd).ok_or(Bypass)?;
-    if socket.mode() == Mode::Connected {
-        // SAFETY: the application's arguments.
-        return connected(&socket, 0, || unsafe { real::read(fd, buf, len) });
-    }
-    // SAFETY: as above.
-    unsafe { plain_buffer(&socket, fd, buf, len, 0, ptr::null_mut(), ptr::null_mut()) }
+    unsafe { into(fd, (buf, len), 0, NOWHERE, || real::read(fd, buf, len)) }
 }
 
 /// `recvfrom(2)`.
 ///
 /// # Safety
 /// As the libc function.
-#[inline]
+#[inline(always)]
 pub unsafe fn recvfrom(
     fd: c_int,
     buf: *mut c_void,
@@ -110,13 +92,44 @@ pub unsafe fn recvfrom(
     alen: *mut socklen_t,
 ) -> Outcome<isize> {
     // SAFETY: the application's arguments.
-    if let Some(r) = quickly(fd, flags, 0, || unsafe { real::recvfrom(fd, buf, len, flags, addr, alen) }) {
-        return Ok(r);
+    unsafe { into(fd, (buf, len), flags, (addr, alen), || real::recvfrom(fd, buf, len, flags, addr, alen)) }
+}
+
+/// Where an application wants the source of a datagram, and its length.
+type Place = (*mut sockaddr, *mut socklen_t);
+const NOWHERE: Place = (ptr::null_mut(), ptr::null_mut());
+
+/// Receive into a plain buffer; `plain` is the application's call.
+#[inline(always)]
+unsafe fn into(
+    fd: c_int,
+    buffer: (*mut c_void, usize),
+    flags: c_int,
+    source: Place,
+    plain: impl Fn() -> isize,
+) -> Outcome<isize> {
+    match quickly(fd, flags, 0, &plain) {
+        Some(r) => Ok(r),
+        // SAFETY: the application's arguments.
+        None => unsafe { slowly(fd, buffer, flags, source, &plain) },
+    }
+}
+
+#[inline(never)]
+unsafe fn slowly(
+    fd: c_int,
+    (buf, len): (*mut c_void, usize),
+    flags: c_int,
+    (addr, alen): Place,
+    plain: &dyn Fn() -> isize,
+) -> Outcome<isize> {
+    // SAFETY: the application's arguments.
+    if let Some(result) = unsafe { unconnected::receive(fd, buf, len, flags, addr, alen) } {
+        return result;
     }
     let socket = active(fd).ok_or(Bypass)?;
     if socket.mode() == Mode::Connected {
-        // SAFETY: as above.
-        return connected(&socket, flags, || unsafe { real::recvfrom(fd, buf, len, flags, addr, alen) });
+        return connected(&socket, flags, plain);
     }
     // SAFETY: as above.
     unsafe { plain_buffer(&socket, fd, buf, len, flags, addr, alen) }
@@ -289,7 +302,7 @@ fn discard(fd: c_int) {
 
 /// Count a datagram and remember by which pair its sender talks to us. What the application is to see of it: in place of
 /// locators, or of `::1`, to which it was re-injected, the ULIDs.
-fn heard(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flags: c_int) -> Shown {
+pub(super) fn heard(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flags: c_int) -> Shown {
     if quick::heard_from(socket, fd, came, octets, flags) {
         return Shown::default();
     }

@@ -21,60 +21,47 @@ pub(super) unsafe fn transmit(
     socket: &Pinned,
     fd: c_int,
     out: &Out<'_>,
-    plain: impl FnOnce() -> isize,
+    plain: &dyn Fn() -> isize,
 ) -> Outcome<isize> {
     if socket.has(flag::NOT_DEFERRED | flag::WAITING)
         && let Some(e) = setup::before_send(socket, fd, out.to.flatten(), out.flags)
     {
         return Ok(fail(e));
     }
-    match way(socket, fd, out) {
-        Way::Plain => Err(Bypass),
-        Way::Lost => Ok(out.octets() as isize),
-        Way::Healthy(cell, peer) => {
-            let began = keep::begin(socket, &cell);
-            let r = plain();
-            if r >= 0 {
-                note_sent(socket, &cell, r as usize, peer);
-                if peer.is_some() && socket.local_port.load(Relaxed) == 0 {
-                    guard::slow(|| learn_port(socket, fd));
-                }
-                keep::keep(socket, fd, out, &cell, peer, began);
-            } else if refused(&cell, cell.ulids().as_locators()) {
-                keep::keep(socket, fd, out, &cell, peer, began);
-                return Ok(out.octets() as isize);
-            }
-            Ok(r)
-        }
-        Way::Named(cell, to, source) => {
-            let began = keep::begin(socket, &cell);
+    let way = way(socket, fd, out);
+    let (cell, peer, named_by) = match &way {
+        Way::Plain => return Err(Bypass),
+        Way::Lost => return Ok(out.octets() as isize),
+        Way::Rewritten(cell, forward, to) => {
             // SAFETY: the application's buffers, as it passed them.
-            let r = unsafe { named(fd, out, &to, source, 0) };
-            if r >= 0 {
-                note_sent(socket, &cell, r as usize, Some(to));
-                keep::keep(socket, fd, out, &cell, Some(to), began);
-            } else if source_is_gone(&cell, cell.ulids().as_locators()) {
-                keep::keep(socket, fd, out, &cell, Some(to), began);
-                return Ok(out.octets() as isize);
-            }
-            Ok(r)
+            return Ok(unsafe { rewritten(socket, fd, out, cell, forward, to) });
         }
-        Way::Bare(cell, forward, to) => {
-            let began = keep::begin(socket, &cell);
-            // SAFETY: as above.
-            let r = unsafe { named(fd, out, &to, forward.locators.local, 0) };
-            if r >= 0 {
-                note_sent(socket, &cell, r as usize, Some(to));
-                keep::keep(socket, fd, out, &cell, Some(to), began);
-            } else if source_is_gone(&cell, forward.locators) {
-                keep::keep(socket, fd, out, &cell, Some(to), began);
-                return Ok(out.octets() as isize);
-            }
-            Ok(r)
-        }
+        Way::Healthy(cell, peer) => (cell, *peer, None),
+        Way::Named(cell, to, source) => (cell, Some(*to), Some((*source, cell.ulids().as_locators()))),
+        Way::Bare(cell, forward, to) => (cell, Some(*to), Some((forward.locators.local, forward.locators))),
+    };
+    let began = keep::begin(socket, cell);
+    let r = match (named_by, peer) {
         // SAFETY: as above.
-        Way::Rewritten(cell, forward, to) => Ok(unsafe { rewritten(socket, fd, out, &cell, &forward, &to) }),
+        (Some((source, _)), Some(to)) => unsafe { named(fd, out, &to, source, 0) },
+        _ => plain(),
+    };
+    let lost = r < 0
+        && match named_by {
+            Some((_, pair)) => source_is_gone(cell, pair),
+            None => refused(cell, cell.ulids().as_locators()),
+        };
+    if r < 0 && !lost {
+        return Ok(r);
     }
+    if !lost {
+        note_sent(socket, cell, r as usize, peer);
+        if peer.is_some() && socket.local_port.load(Relaxed) == 0 {
+            guard::slow(|| learn_port(socket, fd));
+        }
+    }
+    keep::keep(socket, fd, out, cell, peer, began);
+    Ok(if lost { out.octets() as isize } else { r })
 }
 
 /// The usual case ([`quick`]). `None`: another one.
@@ -97,38 +84,50 @@ unsafe fn quickly(fd: c_int, out: &Out<'_>, plain: impl FnOnce() -> isize) -> Op
     Some(quick::sent_to(fd, meter, r, &to, source, out.octets()))
 }
 
+/// Send a datagram: in the usual case by the plain call alone, else as [`transmit`] decides.
+///
+/// # Safety
+/// `out` is as the application passed it.
+#[inline(always)]
+pub(super) unsafe fn dispatch(fd: c_int, out: &Out<'_>, plain: impl Fn() -> isize) -> Outcome<isize> {
+    // SAFETY: by the contract above.
+    match unsafe { quickly(fd, out, &plain) } {
+        Some(r) => Ok(r),
+        // SAFETY: as above.
+        None => unsafe { slowly(fd, out, &plain) },
+    }
+}
+
+#[inline(never)]
+unsafe fn slowly(fd: c_int, out: &Out<'_>, plain: &dyn Fn() -> isize) -> Outcome<isize> {
+    // To name a destination is a first use.
+    let socket = if out.to.is_none() { active(fd) } else { activated(fd) }.ok_or(Bypass)?;
+    // SAFETY: by the contract of `dispatch`.
+    unsafe { transmit(&socket, fd, out, plain) }
+}
+
 /// `send(2)`.
 ///
 /// # Safety
 /// As the libc function.
-#[inline]
+#[inline(always)]
 pub unsafe fn send(fd: c_int, buf: *const c_void, len: usize, flags: c_int) -> Outcome<isize> {
-    if let Some(meter) = quick::sends(fd, flags) {
-        // SAFETY: the application's arguments.
-        return Ok(quick::sent(fd, meter, unsafe { real::send(fd, buf, len, flags) }, || len));
-    }
-    let socket = active(fd).ok_or(Bypass)?;
     let iov = [iovec { iov_base: buf.cast_mut(), iov_len: len }];
     let out = Out { to: None, iov: &iov, control: &[], flags, any_file: false };
     // SAFETY: the application's arguments.
-    unsafe { transmit(&socket, fd, &out, || real::send(fd, buf, len, flags)) }
+    unsafe { dispatch(fd, &out, || real::send(fd, buf, len, flags)) }
 }
 
 /// `write(2)`.
 ///
 /// # Safety
 /// As the libc function.
-#[inline]
+#[inline(always)]
 pub unsafe fn write(fd: c_int, buf: *const c_void, len: usize) -> Outcome<isize> {
-    if let Some(meter) = quick::sends(fd, 0) {
-        // SAFETY: the application's arguments.
-        return Ok(quick::sent(fd, meter, unsafe { real::write(fd, buf, len) }, || len));
-    }
-    let socket = active(fd).ok_or(Bypass)?;
     let iov = [iovec { iov_base: buf.cast_mut(), iov_len: len }];
     let out = Out { to: None, iov: &iov, control: &[], flags: 0, any_file: true };
     // SAFETY: the application's arguments.
-    unsafe { transmit(&socket, fd, &out, || real::write(fd, buf, len)) }
+    unsafe { dispatch(fd, &out, || real::write(fd, buf, len)) }
 }
 
 /// `writev(2)`.
@@ -138,26 +137,34 @@ pub unsafe fn write(fd: c_int, buf: *const c_void, len: usize) -> Outcome<isize>
 #[inline]
 pub unsafe fn writev(fd: c_int, iov: *const iovec, n: c_int) -> Outcome<isize> {
     // SAFETY: the application's arguments.
+    unsafe { vectored(fd, iov, n, 0, || real::writev(fd, iov, n)) }
+}
+
+/// `writev` and its like.
+#[inline]
+pub(super) unsafe fn vectored(
+    fd: c_int,
+    iov: *const iovec,
+    n: c_int,
+    flags: c_int,
+    plain: impl Fn() -> isize,
+) -> Outcome<isize> {
+    // SAFETY: the application's arguments; a negative number becomes a huge one.
     let Some(parts) = (unsafe { vectors(iov, n as usize) }) else { return Err(Bypass) };
-    let out = Out { to: None, iov: parts, control: &[], flags: 0, any_file: true };
+    let out = Out { to: None, iov: parts, control: &[], flags, any_file: true };
     if out.octets() == 0 {
         // The kernel sends nothing then.
         return Err(Bypass);
     }
-    if let Some(meter) = quick::sends(fd, 0) {
-        // SAFETY: the application's arguments.
-        return Ok(quick::sent(fd, meter, unsafe { real::writev(fd, iov, n) }, || out.octets()));
-    }
-    let socket = active(fd).ok_or(Bypass)?;
-    // SAFETY: the application's arguments.
-    unsafe { transmit(&socket, fd, &out, || real::writev(fd, iov, n)) }
+    // SAFETY: as above.
+    unsafe { dispatch(fd, &out, plain) }
 }
 
 /// `sendto(2)`.
 ///
 /// # Safety
 /// As the libc function.
-#[inline]
+#[inline(always)]
 pub unsafe fn sendto(
     fd: c_int,
     buf: *const c_void,
@@ -171,11 +178,7 @@ pub unsafe fn sendto(
     unsafe {
         let to = (!addr.is_null()).then(|| sys::read_v6(addr, alen));
         let out = Out { to, iov: &iov, control: &[], flags, any_file: false };
-        if let Some(r) = quickly(fd, &out, || real::sendto(fd, buf, len, flags, addr, alen)) {
-            return Ok(r);
-        }
-        let socket = if addr.is_null() { active(fd) } else { activated(fd) }.ok_or(Bypass)?;
-        transmit(&socket, fd, &out, || real::sendto(fd, buf, len, flags, addr, alen))
+        dispatch(fd, &out, || real::sendto(fd, buf, len, flags, addr, alen))
     }
 }
 
@@ -202,11 +205,7 @@ pub unsafe fn sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> Outcome<is
     // SAFETY: as above.
     unsafe {
         let out = describe(app, flags).ok_or(Bypass)?;
-        if let Some(r) = quickly(fd, &out, || real::sendmsg(fd, msg, flags)) {
-            return Ok(r);
-        }
-        let socket = if app.msg_name.is_null() { active(fd) } else { activated(fd) }.ok_or(Bypass)?;
-        transmit(&socket, fd, &out, || real::sendmsg(fd, msg, flags))
+        dispatch(fd, &out, || real::sendmsg(fd, msg, flags))
     }
 }
 

@@ -5,7 +5,7 @@
 use super::super::guard::slow;
 use super::super::table::{self, Pinned};
 use super::super::{Bypass, Outcome, real, sys};
-use super::send::{transmit, vectors};
+use super::send::{self, transmit};
 use super::way::{Out, Way, way};
 use super::{active, recv};
 use libc::{c_int, c_long, c_uint, c_void, iovec, off_t, size_t};
@@ -25,15 +25,11 @@ pub unsafe fn pwritev2(
     offset: off_t,
     flags: c_int,
 ) -> Outcome<isize> {
-    let socket = active(fd).filter(|_| offset == -1 && n > 0).ok_or(Bypass)?;
-    // SAFETY: the application's arguments.
-    let Some(iov_parts) = (unsafe { vectors(iov, n as usize) }) else { return Err(Bypass) };
-    let out = Out { to: None, iov: iov_parts, control: &[], flags: message_flags(flags), any_file: true };
-    if out.octets() == 0 {
+    if offset != -1 || table::peek(fd).is_none() {
         return Err(Bypass);
     }
     // SAFETY: the application's arguments.
-    unsafe { transmit(&socket, fd, &out, || real::pwritev2(fd, iov, n, offset, flags)) }
+    unsafe { send::vectored(fd, iov, n, message_flags(flags), || real::pwritev2(fd, iov, n, offset, flags)) }
 }
 
 /// `preadv2(2)`; `preadv64v2` is the same function.
@@ -64,7 +60,7 @@ pub unsafe fn sendfile(fd: c_int, from: c_int, offset: *mut off_t, count: size_t
     let call = || unsafe { real::sendfile(fd, from, offset, count) };
     if !is_ours(&socket, fd) {
         // SAFETY: no buffer is read but by the kernel.
-        return unsafe { counted(&socket, fd, call) };
+        return unsafe { counted(&socket, fd, &call) };
     }
     if !offset.is_null() && !sys::can_write(offset, size_of::<off_t>()) {
         return Err(Bypass);
@@ -113,7 +109,7 @@ pub unsafe fn splice(
     }
     if !is_ours(&socket, fd) {
         // SAFETY: no buffer is read but by the kernel.
-        return unsafe { counted(&socket, fd, call) };
+        return unsafe { counted(&socket, fd, &call) };
     }
     if sys::is_empty_pipe(from).ok_or(Bypass)? && flags & libc::SPLICE_F_NONBLOCK != 0 {
         return super::fail(libc::EAGAIN).map(|r| r as isize);
@@ -130,11 +126,11 @@ const NOTHING: Out<'static> = Out { to: None, iov: &[], control: &[], flags: 0, 
 
 /// Does the next datagram leave by other means than the kernel's socket?
 fn is_ours(socket: &Pinned, fd: c_int) -> bool {
-    matches!(way(socket, fd, &NOTHING), Way::Rewritten(..) | Way::Named(..))
+    matches!(way(socket, fd, &NOTHING), Way::Rewritten(..) | Way::Named(..) | Way::Bare(..))
 }
 
 /// The kernel's call, counted as a datagram.
-unsafe fn counted(socket: &Pinned, fd: c_int, call: impl FnOnce() -> isize) -> Outcome<isize> {
+unsafe fn counted(socket: &Pinned, fd: c_int, call: &dyn Fn() -> isize) -> Outcome<isize> {
     // SAFETY: `NOTHING` has no buffers.
     unsafe { transmit(socket, fd, &NOTHING, call) }
 }
@@ -159,7 +155,7 @@ fn carried(
     // SAFETY: `iov` is the local buffer.
     let plain = || unsafe { real::send(fd, iov[0].iov_base, iov[0].iov_len, flags) };
     // SAFETY: as above.
-    let sent = unsafe { transmit(socket, fd, &out, plain) }.or_else(|Bypass| Ok(plain()));
+    let sent = unsafe { transmit(socket, fd, &out, &plain) }.or_else(|Bypass| Ok(plain()));
     slow(|| drop(buffer));
     sent
 }

@@ -1,0 +1,169 @@
+//! Calls into the kernel without the C library's function around them, for programs of one thread.
+//!
+//! As soon as a process has a second thread, glibc makes each call that can wait a point where the calling thread can be
+//! cancelled, which costs about as much again as entering the kernel. The engine's thread is a second one, and cancels
+//! nobody. So as long as the program itself has made none, its calls go to the kernel as directly as they did without the
+//! shim. From its first thread on (the hooks of `pthread_create`, `thrd_create` and `pthread_cancel` tell) they take glibc's
+//! functions, which costs what it costs without the shim.
+
+use super::real;
+use libc::{c_int, c_long, c_void, size_t};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::*};
+
+const UNDECIDED: u8 = 0;
+const ALLOWED: u8 = 1;
+const FORBIDDEN: u8 = 2;
+
+static STATE: AtomicU8 = AtomicU8::new(UNDECIDED);
+static THREADS_ARE_TOLD: AtomicBool = AtomicBool::new(false);
+
+/// This copy of the shim has the hooks that call [`program_has_threads`].
+pub fn threads_are_told() {
+    THREADS_ARE_TOLD.store(true, Release);
+}
+
+/// The program makes a thread, or cancels one: the C library's functions from now on.
+pub fn program_has_threads() {
+    STATE.store(FORBIDDEN, SeqCst);
+}
+
+/// May calls go straight to the kernel? One load.
+#[inline(always)]
+pub fn is_allowed() -> bool {
+    cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) && STATE.load(Relaxed) == ALLOWED
+}
+
+/// Before the engine's thread is made: is it the process's second one, and is nothing but glibc behind the names?
+pub(super) fn decide(calls: &[*const c_void]) {
+    if !THREADS_ARE_TOLD.load(Acquire) || STATE.load(Relaxed) != UNDECIDED {
+        return;
+    }
+    let allowed = is_single_threaded() && is_within_libc(calls);
+    let _ = STATE.compare_exchange(UNDECIDED, if allowed { ALLOWED } else { FORBIDDEN }, SeqCst, Relaxed);
+}
+
+fn is_single_threaded() -> bool {
+    let told = real::process_symbol(c"__libc_single_threaded").cast::<u8>();
+    // SAFETY: glibc's variable of that name is a `char`, which only it writes.
+    !told.is_null() && unsafe { told.read_volatile() } != 0
+}
+
+/// Is each of these functions the C library's own, and not that of another library in between, which has to be asked?
+fn is_within_libc(calls: &[*const c_void]) -> bool {
+    let libc = real::process_symbol(c"gnu_get_libc_version");
+    let mut search = Search { of: libc as usize, found: None };
+    // SAFETY: the callback is given `search`, which outlives the call. (Not dladdr: it looks at every symbol there is.)
+    unsafe { libc::dl_iterate_phdr(Some(segment_of), (&raw mut search).cast()) };
+    !libc.is_null()
+        && search.found.is_some_and(|code| calls.iter().all(|call| code.contains(&(*call as usize))))
+}
+
+struct Search {
+    of: usize,
+    /// The segment that this address is in.
+    found: Option<Range<usize>>,
+}
+
+unsafe extern "C" fn segment_of(object: *mut libc::dl_phdr_info, _: size_t, search: *mut c_void) -> c_int {
+    // SAFETY: what the dynamic loader hands over, and what was handed to it.
+    let (object, search) = unsafe { (&*object, &mut *search.cast::<Search>()) };
+    // SAFETY: as above: that many headers.
+    let headers = unsafe { std::slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()) };
+    let loaded = headers.iter().filter(|h| h.p_type == libc::PT_LOAD).map(|h| {
+        let start = (object.dlpi_addr as usize).wrapping_add(h.p_vaddr as usize);
+        start..start + h.p_memsz as usize
+    });
+    search.found = { loaded }.find(|segment| segment.contains(&search.of));
+    c_int::from(search.found.is_some())
+}
+
+/// A system call as the C library makes it: -1 and `errno` if it fails.
+///
+/// # Safety
+/// As the call.
+#[inline(always)]
+pub unsafe fn call(number: c_long, arguments: [usize; 6]) -> isize {
+    // SAFETY: by the contract above.
+    let r = unsafe { enter(number, arguments) };
+    if (-4095..0).contains(&r) { failed(-r as c_int) } else { r }
+}
+
+#[cold]
+#[inline(never)]
+fn failed(error: c_int) -> isize {
+    super::guard::set_errno(error);
+    -1
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn enter(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> isize {
+    let r: isize;
+    // SAFETY: the convention of Linux on this processor; the kernel changes no other register.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            inlateout("rax") number as isize => r,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+    r
+}
+
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+unsafe fn enter(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> isize {
+    let r: isize;
+    // SAFETY: the convention of Linux on this processor; the kernel changes no other register.
+    unsafe {
+        std::arch::asm!(
+            "svc 0",
+            in("x8") number,
+            inlateout("x0") a as isize => r,
+            in("x1") b, in("x2") c, in("x3") d, in("x4") e, in("x5") f,
+            options(nostack),
+        );
+    }
+    r
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+unsafe fn enter(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> isize {
+    // SAFETY: by the contract of `call`.
+    unsafe { libc::syscall(number, a, b, c, d, e, f) as isize }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::socket::guard::errno;
+    use std::ptr;
+
+    #[test]
+    fn a_call_returns_what_the_c_library_returns() {
+        let mut pipe = [0; 2];
+        // SAFETY: the buffers are as long as is said.
+        unsafe {
+            assert_eq!(libc::pipe(pipe.as_mut_ptr()), 0);
+            let [from, to] = pipe.map(|fd| fd as usize);
+            assert_eq!(call(libc::SYS_write, [to, b"abc".as_ptr() as usize, 3, 0, 0, 0]), 3);
+            let mut got = [0u8; 8];
+            assert_eq!(call(libc::SYS_read, [from, got.as_mut_ptr() as usize, 8, 0, 0, 0]), 3);
+            assert_eq!(&got[..3], b"abc");
+            assert_eq!(call(libc::SYS_read, [-1isize as usize, 0, 0, 0, 0, 0]), -1);
+            assert_eq!(errno(), libc::EBADF);
+            pipe.into_iter().for_each(|fd| drop(libc::close(fd)));
+        }
+    }
+
+    #[test]
+    fn only_the_c_librarys_own_functions_may_be_left_out() {
+        let names = [c"send", c"read"].map(real::process_symbol);
+        assert!(is_within_libc(&names));
+        assert!(!is_within_libc(&[names[0], is_within_libc as *const c_void]));
+        assert!(!is_within_libc(&[ptr::null()]));
+    }
+}
