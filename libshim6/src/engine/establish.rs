@@ -130,6 +130,9 @@ impl Engine {
         let Some(mut ctx) = self.table.remove(id) else { return };
         let timers = &self.io.config.shim6;
         let capable = timers.capability(&ctx.ulids.peer) == Capability::Capable;
+        if ctx.was_established && !no_support {
+            self.former.remember(now, &ctx);
+        }
         if ctx.exclusive {
             // The shared context shows that the peer can be reached and does Shim6
         } else if no_support && capable {

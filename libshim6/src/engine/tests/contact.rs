@@ -284,13 +284,8 @@ fn a_known_peer_is_reached_although_the_ulids_are_dead() {
         let i1 = w.log.iter().find(|s| s.ty() == 1).unwrap();
         assert_eq!(i1.pair, w.ulids(0, 1).as_locators(), "that of the ULIDs comes first");
         let used = w.last(1);
-        let option = used
-            .message()
-            .options()
-            .unwrap()
-            .ulid_pair
-            .clone()
-            .expect("the ULIDs, as the addresses are others");
+        let option =
+            used.message().options().unwrap().ulid_pair.expect("the ULIDs, as the addresses are others");
         assert_eq!((option.sender, option.receiver), (w.hosts[0].a(0), w.hosts[1].a(0)));
         let dead = w.hosts[dead].a(0);
         for host in [0, 1] {
