@@ -91,17 +91,15 @@ impl Reap {
         if !self.parameters.careful {
             return wanted;
         }
-        let floor = match self.rtt() {
+        let short = wanted < CAREFUL_BELOW;
+        let after_alarms = wanted.saturating_mul(1 << self.alarms.at(now)).min(CAREFUL_BELOW);
+        let for_gaps = if short { self.gaps.floor(now) } else { Duration::ZERO };
+        let for_path = match self.rtt() {
             Some(rtt) => rtt * ROUND_TRIPS + SLACK,
-            None => CAREFUL_BELOW,
+            None if short => CAREFUL_BELOW,
+            None => Duration::ZERO,
         };
-        let grown = wanted.saturating_mul(1 << self.alarms.at(now)).min(CAREFUL_BELOW);
-        let gaps = if wanted < CAREFUL_BELOW { self.gaps.floor(now) } else { wanted };
-        wanted.max(grown).max(gaps).max(if wanted < CAREFUL_BELOW || self.rtt().is_some() {
-            floor
-        } else {
-            wanted
-        })
+        wanted.max(after_alarms).max(for_gaps).max(for_path)
     }
 
     /// Why the pair changed: one for each [`Action::PairChanged`](super::Action::PairChanged), in their order.

@@ -1,0 +1,153 @@
+//! What is sent and received: which context counts it, and by which pair it goes.
+
+use super::*;
+
+// API-GEN-14, S6-E-3
+#[test]
+fn a_connected_socket_counts_for_its_pair_and_wakes_once() {
+    world(|| {
+        let s = Sock::bound(at(B, 0));
+        // Left to itself the kernel talks to its own B from B.
+        let c = Sock::bound(at(A, 0));
+        c.connect(at(B, s.port()));
+        let local = sys::local_name(c.0).unwrap();
+        let cell = Recorder.cell(UlidPair { local: *local.ip(), peer: ip(B) }).unwrap();
+        assert_eq!(c.send(b"abc"), Ok(3));
+        assert_eq!(c.send(b""), Ok(0));
+        assert_eq!(s.recv_soon().1, local);
+        assert_eq!(s.send_to(b"answer", local), Ok(6));
+        assert_eq!(c.recv_soon().0, b"answer");
+        let sample = cell.sample();
+        assert_eq!((sample.sent, sample.received, sample.bytes), (2, 1, 9));
+        let flow = FlowId { protocol: 17, local_port: local.port(), peer_port: s.port() };
+        let woken = WOKEN.lock().unwrap().iter().filter(|w| **w == (cell.ulids(), Some(flow))).count();
+        assert_eq!(woken, 2, "once by the first sent, once by the first received");
+        // The server's side: its own pair, the other way round.
+        let there = self::cell(B, &local.ip().to_string()).sample();
+        assert_eq!((there.sent, there.received, there.bytes), (1, 1, 9));
+        assert!(SENT.lock().unwrap().is_empty());
+    });
+}
+
+// API-FK-17: answers go by the pair by which the peer was last heard.
+#[test]
+fn a_wildcard_server_answers_by_the_pair_that_it_was_asked_by() {
+    world(|| {
+        let s = Sock::bound(at("::", 5000));
+        let c = Sock::bound(at(A, 5001));
+        // The kernel alone would answer A from A, not from B.
+        assert_eq!(c.send_to(b"q", at(B, 5000)), Ok(1));
+        let (_, from) = s.recv_soon();
+        assert_eq!(from, at(A, 5001));
+        assert_eq!(s.send_to(b"plain", from), Ok(5));
+        assert_eq!(c.recv_soon().1, at(A, 5000), "without a context the kernel's choice stays");
+        let pair = cell(B, A);
+        associate(&pair, false);
+        assert_eq!(s.send_to(b"context", from), Ok(7));
+        assert_eq!(c.recv_soon(), (b"context".to_vec(), at(B, 5000)));
+        assert_eq!(pair.sample().received, 1);
+        associate(&pair, true);
+        assert_eq!(s.send_to(b"moved", from), Ok(5));
+        assert_eq!(c.recv(), Err(libc::EAGAIN));
+        let sent = SENT.lock().unwrap();
+        assert_eq!(sent.len(), 1);
+        assert_eq!(sent[0].0, pair.ulids());
+        let wanted = build_udp(pair.ulids(), 5000, 5001, &[IoSlice::new(b"moved")]).unwrap();
+        assert_eq!(sent[0].1, wanted);
+    });
+}
+
+// API-EX-12, API-DONT-06, API-DONT-12
+#[test]
+fn a_rehomed_pair_is_sent_by_the_engine() {
+    world(|| {
+        let c = Sock::new();
+        c.connect(at(P, 7));
+        let local = sys::local_name(c.0).unwrap();
+        let pair = Recorder.cell(UlidPair { local: *local.ip(), peer: ip(P) }).unwrap();
+        associate(&pair, true);
+        assert_eq!(c.send(b"one"), Ok(3));
+        assert_eq!(c.send(b""), Ok(0));
+        assert_eq!(c.send(&[0; 65_527]), Ok(65_527));
+        assert_eq!(c.send(&[0; 65_528]), Err(libc::EMSGSIZE));
+        assert_eq!(c.send_to(b"same", at(P, 7)), Ok(4));
+        let on: c_int = 2;
+        // SAFETY: the buffer outlives the call.
+        let set =
+            |level, name, v: &c_int| unsafe { ops::setsockopt(c.0, level, name, (&raw const *v).cast(), 4) };
+        assert_eq!(set(libc::IPPROTO_UDP, 103, &on), Ok(0));
+        assert_eq!(c.send(b"abcde"), Ok(5));
+        assert_eq!(set(libc::IPPROTO_UDP, 103, &0), Ok(0));
+        // Two parts, three messages, one of them to another port.
+        let iov = [b"x".as_slice(), b"yz"]
+            .map(|b| libc::iovec { iov_base: b.as_ptr().cast_mut().cast(), iov_len: b.len() });
+        let mut other = sys::to_raw(&at(P, 8));
+        // SAFETY: all zero is a valid value.
+        let mut msgs: [libc::mmsghdr; 3] = unsafe { std::mem::zeroed() };
+        for m in &mut msgs {
+            m.msg_hdr.msg_iov = iov.as_ptr().cast_mut();
+            m.msg_hdr.msg_iovlen = 2;
+        }
+        msgs[2].msg_hdr.msg_name = (&raw mut other).cast();
+        msgs[2].msg_hdr.msg_namelen = size_of_val(&other) as socklen_t;
+        // SAFETY: the headers point to locals.
+        assert_eq!(unsafe { ops::sendmmsg(c.0, msgs.as_mut_ptr(), 3, 0) }, Ok(3));
+        assert!(msgs.iter().all(|m| m.msg_len == 3));
+        let data =
+            |bytes: &[u8], port| build_udp(pair.ulids(), local.port(), port, &[IoSlice::new(bytes)]).unwrap();
+        let mut sent: Vec<Vec<u8>> = SENT.lock().unwrap().drain(..).map(|s| s.1).collect();
+        let long = sent.remove(2);
+        assert_eq!(long.len(), 65_535);
+        let wanted = [
+            data(b"one", 7),
+            data(b"", 7),
+            data(b"same", 7),
+            data(b"ab", 7),
+            data(b"cd", 7),
+            data(b"e", 7),
+            data(b"xyz", 7),
+            data(b"xyz", 7),
+            data(b"xyz", 8),
+        ];
+        assert_eq!(sent, wanted);
+        assert_eq!(pair.sample().sent, 8, "datagrams as the application sent them");
+        assert_eq!(set(0x5533, 2, &1), Ok(0));
+        assert_eq!(c.send(b"by the kernel"), Ok(13));
+        assert!(SENT.lock().unwrap().is_empty());
+        assert_eq!(pair.sample().sent, 8);
+    });
+}
+
+#[test]
+fn a_refused_send_counts_as_lost_where_the_context_has_other_pairs() {
+    world(|| {
+        let c = Sock::new();
+        c.connect(at(P, 7));
+        let local = sys::local_name(c.0).unwrap();
+        run("ip -6 route del 2001:db8:1::/64 dev d0");
+        assert_eq!(c.send(b"x"), Err(libc::ENETUNREACH));
+        let pair = Recorder.cell(UlidPair { local: *local.ip(), peer: ip(P) }).unwrap();
+        associate(&pair, false);
+        assert_eq!(c.send(b"four"), Ok(4));
+        assert_eq!(*REFUSED.lock().unwrap(), [pair.ulids()]);
+    });
+}
+
+// API-CM-36: REAP's timers hear of a datagram by the count of the context, however it went.
+#[test]
+fn a_datagram_with_locators_of_its_own_counts_for_the_context() {
+    world(|| {
+        let (one, _two, pair) = two_of_one_pair();
+        let mut name = [0; 28];
+        name[..2].copy_from_slice(&(libc::AF_INET6 as u16).to_ne_bytes());
+        name[8..24].copy_from_slice(&ip(B).octets());
+        let woken = |pair: &Cell| WOKEN.lock().unwrap().iter().filter(|w| w.0 == pair.ulids()).count();
+        let wake = crate::engine::Wake { on_sent: true, after_bytes: Some(1000), ..Default::default() };
+        pair.set_wake(wake);
+        let before = woken(&pair);
+        assert_eq!(one.send_with(Some(b"by another"), 8, &name), Ok(10));
+        assert_eq!(SENT.lock().unwrap().len(), 1);
+        let sample = pair.sample();
+        assert_eq!((sample.sent, sample.bytes, woken(&pair)), (1, 10, before + 1));
+    });
+}
