@@ -307,7 +307,13 @@ impl Engine {
         let id = match id {
             Some(id) => id,
             None => match self.create(now, r.ulids, r.fii, r.packet_tag) {
-                Some(id) => id,
+                Some(id) => {
+                    // Other processes of this host are to fork, also where the peer was first
+                    if r.fii == 0 {
+                        self.io.host.owns_default(r.ulids);
+                    }
+                    id
+                }
                 None => return,
             },
         };

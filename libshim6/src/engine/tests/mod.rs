@@ -59,6 +59,7 @@ pub(super) struct Policy {
     pub(super) foreign: bool,
     pub(super) first: bool,
     pub(super) owns_default: bool,
+    pub(super) asked_default: Vec<UlidPair>,
     pub(super) takes_bare: bool,
     pub(super) heuristic: Option<fn(PairTraffic) -> Option<bool>>,
     pub(super) fork_in_use: bool,
@@ -86,8 +87,10 @@ impl HostPolicy for Shared {
     fn in_use(&self, _: UlidPair) -> bool {
         self.0.lock().unwrap().in_use
     }
-    fn owns_default(&self, _: UlidPair) -> bool {
-        self.0.lock().unwrap().owns_default
+    fn owns_default(&self, ulids: UlidPair) -> bool {
+        let mut p = self.0.lock().unwrap();
+        p.asked_default.push(ulids);
+        p.owns_default
     }
     fn takes_bare(&self, _: UlidPair, _: Option<FlowId>) -> bool {
         self.0.lock().unwrap().takes_bare
@@ -125,6 +128,7 @@ impl Host {
             foreign: false,
             first: true,
             owns_default: true,
+            asked_default: Vec::new(),
             takes_bare: true,
             heuristic: None,
             fork_in_use: true,
