@@ -179,7 +179,7 @@ pub unsafe fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> Outco
 /// choose, because an explicit one would outlive a disconnect by the application.
 fn prepare(socket: &Pinned, fd: c_int, to: &SocketAddrV6) {
     socket.set(flag::TRIED, true);
-    let Some(engine) = backend::ensure() else { return };
+    let Some(engine) = backend::ensure().filter(|e| !e.backend.excludes(to.ip())) else { return };
     let open = |name: &SocketAddrV6| match socket.has(flag::RAW) {
         true => name.ip().is_unspecified(),
         false => name.port() == 0,
