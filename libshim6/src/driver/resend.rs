@@ -1,6 +1,9 @@
 //! Datagrams of the last moments before a failure was found, sent again on the new pair: on request only, because the peer's
 //! program sees those twice that had arrived.
 //!
+//! Without a request only those are kept that the kernel refused to send, for want of a path: they go out, for the first time,
+//! when another pair takes over.
+//!
 //! In come copies of what application threads hand to the kernel ([`Resend::keep`]), bounded by number, age and octets. Out
 //! go, when a failure has moved the context to another pair, all that are not too old, once. Without the request nothing is
 //! copied, and a datagram costs one load.
@@ -22,6 +25,10 @@ pub const MAX_DATAGRAMS: u32 = 1024;
 /// Most octets of copies per cell, whatever was asked for.
 const MAX_OCTETS: usize = 4 << 20;
 
+/// Most datagrams that were refused, and how long each waits for another pair.
+const MAX_REFUSED: usize = 64;
+const REFUSED_AGE: Duration = Duration::from_secs(1);
+
 /// What is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -38,6 +45,8 @@ pub struct Resend {
     meter: &'static Meter,
     /// The configuration asks for it: for every socket.
     all: AtomicBool,
+    /// Something was refused.
+    waiting: AtomicBool,
     ring: Mutex<Ring>,
 }
 
@@ -48,13 +57,15 @@ struct Ring {
     octets: usize,
     /// When they were last taken out.
     taken: Time,
+    refused: VecDeque<Kept>,
 }
 
+/// A copy.
 #[derive(Debug)]
-struct Kept {
+pub(crate) struct Kept {
     at: Time,
-    protocol: u8,
-    packet: Vec<u8>,
+    pub(crate) protocol: u8,
+    pub(crate) packet: Vec<u8>,
 }
 
 impl Ring {
@@ -73,7 +84,7 @@ impl Ring {
 
 impl Resend {
     pub(super) fn new(meter: &'static Meter) -> Self {
-        Resend { meter, all: AtomicBool::new(false), ring: Mutex::default() }
+        Resend { meter, all: AtomicBool::new(false), waiting: AtomicBool::new(false), ring: Mutex::default() }
     }
 
     /// Keep copies from now on, or no more; `all`: of every socket.
@@ -121,6 +132,37 @@ impl Resend {
         None
     }
 
+    /// Application thread: the kernel refused an upper-layer packet, which waits for another pair. It comes back where
+    /// that is in use already, as `has_moved` tells.
+    pub fn refuse(
+        &self,
+        now: Time,
+        protocol: u8,
+        packet: Vec<u8>,
+        has_moved: impl FnOnce() -> bool,
+    ) -> Option<Vec<u8>> {
+        let mut ring = self.ring.lock();
+        if has_moved() {
+            return Some(packet);
+        }
+        if ring.refused.len() >= MAX_REFUSED {
+            ring.refused.pop_front();
+        }
+        ring.refused.push_back(Kept { at: now, protocol, packet });
+        self.waiting.store(true, Relaxed);
+        None
+    }
+
+    /// Engine thread: those that were refused of late, oldest first. Each is taken once.
+    pub(crate) fn take_refused(&self, now: Time) -> VecDeque<Kept> {
+        if !self.waiting.swap(false, Relaxed) {
+            return VecDeque::new();
+        }
+        let mut refused = std::mem::take(&mut self.ring.lock().refused);
+        refused.retain(|k| now.since(k.at) <= REFUSED_AGE);
+        refused
+    }
+
     /// Engine thread: all that are to be sent again, oldest first. Each is taken once.
     fn take(&self, now: Time) -> VecDeque<Kept> {
         let mut ring = self.ring.lock();
@@ -148,28 +190,41 @@ impl Moved {
 }
 
 impl Runner {
-    /// The forwarding state of a cell is that of its context: after a switch that a failure made, what was sent just before
-    /// goes out again.
+    /// The forwarding state of a cell is that of its context: after a switch, what could not be sent goes out; after one
+    /// that a failure made, what was sent just before goes out again.
     pub(super) fn send_again(&mut self, now: Time, key: CellKey, moved: Option<Moved>) {
         let Some(Moved { number, failed, tag: Some(tag) }) = moved else { return };
         let Some(t) = self.tracked.get_mut(&key) else { return };
-        let before = std::mem::replace(&mut t.applied.switches, number);
-        if before == number || !failed || !t.cell.resend.keeps(true) {
+        if std::mem::replace(&mut t.applied.switches, number) == number {
             return;
         }
         let cell = t.cell.clone();
-        let kept = cell.resend.take(now);
+        let again = if failed && cell.resend.keeps(true) { cell.resend.take(now) } else { VecDeque::new() };
+        let refused = cell.resend.take_refused(now);
+        if again.is_empty() && refused.is_empty() {
+            return;
+        }
         let pair = cell.forward().map_or(key.ulids.as_locators(), |f| f.locators);
         let (ifindex, mtu) = (self.ifindex(pair), self.mtu(now, pair));
         let shared = self.shared.clone();
-        let mut sent = 0;
-        for k in &kept {
-            // What does not fit the buffer is lost as it would have been
-            sent +=
-                u64::from(shared.sender.send_payload(pair, ifindex, tag, mtu, k.protocol, &k.packet).is_ok());
-        }
+        // What does not fit the buffer is lost as it would have been
+        let send = |kept: &VecDeque<Kept>| {
+            let sent = kept.iter().filter(|k| {
+                shared.sender.send_payload(pair, ifindex, tag, mtu, k.protocol, &k.packet).is_ok()
+            });
+            sent.count() as u64
+        };
+        let (sent, late) = (send(&again), send(&refused));
         Counters::add(&shared.counters.payload_resent, sent);
-        tracing::info!(ulids = %key.ulids, fii = key.fii, %tag, %pair, sent, of = kept.len(), "datagrams sent again");
+        Counters::add(&shared.counters.payload_late, late);
+        for (sent, of, what) in [
+            (sent, again.len(), "datagrams sent again"),
+            (late, refused.len(), "datagrams sent that the kernel had refused"),
+        ] {
+            if of > 0 {
+                tracing::info!(ulids = %key.ulids, fii = key.fii, %tag, %pair, sent, of, "{what}");
+            }
+        }
     }
 }
 
@@ -219,6 +274,22 @@ mod tests {
         r.set(None, true);
         assert!(!r.keeps(true) && r.limits().is_none());
         assert_eq!(taken(&r, 401), []);
+    }
+
+    #[test]
+    fn what_was_refused_waits_for_another_pair_and_not_for_ever() {
+        let r = Resend::new(Meter::take());
+        let refuse = |ms, octet, moved| r.refuse(at(ms), 17, vec![octet; 100], || moved);
+        let taken = |ms| r.take_refused(at(ms)).iter().map(|k| k.packet[0]).collect::<Vec<_>>();
+        assert_eq!(refuse(10, 1, false), None);
+        assert_eq!(refuse(900, 2, false), None);
+        assert_eq!(taken(1500), [2]);
+        assert!(taken(1500).is_empty(), "once only");
+        assert_eq!(refuse(1500, 3, true), Some(vec![3; 100]));
+        for i in 0..100 {
+            assert_eq!(refuse(2000, i, false), None);
+        }
+        assert_eq!(taken(2000), (100 - MAX_REFUSED as u8..100).collect::<Vec<_>>());
     }
 
     #[test]

@@ -175,6 +175,8 @@ counters! {
     payload_refused,
     /// Tagged packets sent again after a failure: their peers may have seen them before.
     payload_resent,
+    /// Tagged packets of datagrams that the kernel had refused before another pair took over: sent once.
+    payload_late,
     /// Control messages sent.
     control_sent,
     /// Control messages that the kernel refused to send.

@@ -6,7 +6,7 @@ use super::super::table::{self, Pinned};
 use super::super::{Bypass, Outcome, real, sys};
 use super::named::{Control, header, source_is_gone};
 use super::rewritten::{MAX_DATA, rewritten, segment_size, send_packets, slices};
-use super::send::{MAX_BATCH, describe};
+use super::send::{MAX_BATCH, describe, not_sent};
 use super::way::{Out, Way, way};
 use super::{activated, ancillary, keep, learn_port, note_sent, quick, refused};
 use crate::driver::build_udp;
@@ -88,13 +88,14 @@ unsafe fn quickly(fd: c_int, msgs: &mut [mmsghdr], flags: c_int) -> Option<c_int
     // SAFETY: the application's arguments.
     let sent = unsafe { real::sendmmsg(fd, msgs.as_mut_ptr(), msgs.len() as c_uint, flags) };
     if sent < 0 {
-        if quick::counts_as_lost(fd) {
-            // SAFETY: as above.
-            let octets = unsafe { describe(&msgs[0].msg_hdr, flags) }.map_or(0, |out| out.octets());
-            msgs[0].msg_len = octets as c_uint;
-            return Some(1);
+        // SAFETY: as above.
+        let first = unsafe { describe(&msgs[0].msg_hdr, flags) };
+        let octets = first.map_or(-1, |out| not_sent(fd, &out, false));
+        if octets < 0 {
+            return Some(-1);
         }
-        return Some(-1);
+        msgs[0].msg_len = octets as c_uint;
+        return Some(1);
     }
     let octets = msgs.iter().take(sent as usize).map(|m| m.msg_len as usize).sum();
     quick::note_sent(fd, meter, sent as u64, octets);
@@ -222,10 +223,11 @@ unsafe fn batch(
             Way::Bare(cell, forward, _) => source_is_gone(cell, forward.locators),
             _ => false,
         };
-        if lost {
-            // SAFETY: as above.
-            msgs[0].msg_len =
-                unsafe { describe(&msgs[0].msg_hdr, flags) }.map_or(0, |o| o.octets()) as c_uint;
+        // SAFETY: as above.
+        let out = if lost { unsafe { describe(&msgs[0].msg_hdr, flags) } } else { None };
+        if let (Some(out), Some(cell)) = (&out, ways[0].cell()) {
+            msgs[0].msg_len = out.octets() as c_uint;
+            keep::refused(socket, fd, out, cell, ways[0].peer());
         }
         return Ok(usize::from(lost));
     }

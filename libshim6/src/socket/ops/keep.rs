@@ -12,6 +12,7 @@ use crate::driver::udp::UDP;
 use crate::time::Time;
 use libc::c_int;
 use std::net::SocketAddrV6;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Before a datagram is sent: the time, if a copy is to be kept. One load otherwise.
@@ -29,18 +30,57 @@ pub(super) fn keep(
     to: Option<SocketAddrV6>,
     began: Option<Time>,
 ) {
-    let Some(began) = began else { return };
+    if began.is_some() {
+        copy(socket, fd, out, cell, to, |packets| keep_packets(socket, cell, packets, to, began));
+    }
+}
+
+/// The kernel refused a datagram for want of a path: it goes by the pair that takes over, if one does soon.
+#[cold]
+pub(super) fn refused(socket: &Pinned, fd: c_int, out: &Out<'_>, cell: &Cell, to: Option<SocketAddrV6>) {
+    copy(socket, fd, out, cell, to, |packets| {
+        let own = instance(socket, cell, to);
+        let cell = own.as_deref().unwrap_or(cell);
+        for packet in packets {
+            let moved = || cell.forward().is_some();
+            let late = cell.resend.refuse(backend::now(), protocol(socket), packet.clone(), moved);
+            send_late(socket, cell, late);
+        }
+    });
+}
+
+/// Have `with` the upper-layer packets of a datagram, if it is one, and lies in memory that is there. Keeps `errno`.
+fn copy(
+    socket: &Pinned,
+    fd: c_int,
+    out: &Out<'_>,
+    cell: &Cell,
+    to: Option<SocketAddrV6>,
+    with: impl FnOnce(&[Vec<u8>]),
+) {
     let saved = guard::errno();
     // What MSG_MORE gathers in the kernel is no datagram yet.
     let more = out.flags & libc::MSG_MORE != 0 || socket.has(flag::CORK);
     if !more && out.iov.iter().all(|v| v.iov_len == 0 || sys::can_read(v.iov_base, v.iov_len)) {
-        guard::slow(|| {
-            if let Some(packets) = packets(socket, fd, out, cell, to) {
-                keep_packets(socket, cell, &packets, to, Some(began));
-            }
-        });
+        guard::slow(|| packets(socket, fd, out, cell, to).map(|packets| with(&packets)));
     }
     set_errno(saved);
+}
+
+/// The cell of the instance that serves the flow, if it is not `cell` itself.
+fn instance(socket: &Pinned, cell: &Cell, to: Option<SocketAddrV6>) -> Option<Arc<Cell>> {
+    if cell.is_divided() { of_flow(socket, cell, to) } else { None }
+}
+
+fn protocol(socket: &Pinned) -> u8 {
+    if socket.has(flag::RAW) { socket.protocol() } else { UDP }
+}
+
+/// A packet that was on its way to the kernel, or refused by it, while another pair took over.
+fn send_late(socket: &Pinned, cell: &Cell, packet: Option<Vec<u8>>) {
+    if let (Some(packet), Some(forward), Some(engine)) = (packet, cell.forward(), engine()) {
+        let _ = engine.backend.send_payload(cell, &forward, protocol(socket), &packet);
+    }
 }
 
 fn packets(
@@ -73,14 +113,11 @@ pub(super) fn keep_packets(
     began: Option<Time>,
 ) {
     let Some(began) = began else { return };
-    let instance = if cell.is_divided() { of_flow(socket, cell, to) } else { None };
-    let cell = instance.as_deref().unwrap_or(cell);
-    let protocol = if socket.has(flag::RAW) { socket.protocol() } else { UDP };
+    let own = instance(socket, cell, to);
+    let cell = own.as_deref().unwrap_or(cell);
     for packet in packets {
-        let late = cell.resend.keep(began, backend::now(), protocol, packet.clone());
+        let late = cell.resend.keep(began, backend::now(), protocol(socket), packet.clone());
         // It went by a pair that was given up meanwhile.
-        if let (Some(packet), Some(forward), Some(engine)) = (late, cell.forward(), engine()) {
-            let _ = engine.backend.send_payload(cell, &forward, protocol, &packet);
-        }
+        send_late(socket, cell, late);
     }
 }

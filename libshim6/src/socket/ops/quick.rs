@@ -6,10 +6,9 @@ use super::super::guard::{self, errno};
 use super::super::state::{Mode, Socket, flag};
 use super::super::{backend, table};
 use super::lend::Came;
-use super::named::source_is_gone;
 use super::names::hides_path_errors;
 use super::way::NOT_OURS;
-use super::{active, is_path_error, refused, wake};
+use super::{active, is_path_error, wake};
 use crate::driver::cell::{Cell, Meter, attention};
 use libc::c_int;
 use std::net::{Ipv6Addr, SocketAddrV6};
@@ -90,41 +89,12 @@ fn attend_named(fd: c_int, peer: &SocketAddrV6, attend: impl FnOnce(&Cell) -> bo
     }
 }
 
-/// The kernel took or refused a datagram of an unconnected socket; see [`sent`].
+/// The kernel took a datagram of an unconnected socket.
 #[inline(always)]
-pub(super) fn sent_to(
-    fd: c_int,
-    meter: &Meter,
-    r: isize,
-    to: &SocketAddrV6,
-    source: Option<Ipv6Addr>,
-    octets: usize,
-) -> isize {
-    if r < 0 {
-        return if is_lost(fd, to, source.is_some()) { octets as isize } else { r };
-    }
+pub(super) fn note_sent_to(fd: c_int, meter: &Meter, to: &SocketAddrV6, octets: usize) {
     if meter.note_sent(1, backend::now) {
         attend_sent_to(fd, to, octets);
     }
-    r
-}
-
-#[cold]
-fn is_lost(fd: c_int, to: &SocketAddrV6, named: bool) -> bool {
-    let Some(socket) = active(fd) else { return false };
-    let Some(cell) = guard::slow(|| socket.peer(to)?.cell).flatten() else { return false };
-    let pair = cell.ulids().as_locators();
-    if named { source_is_gone(&cell, pair) } else { refused(&cell, pair) }
-}
-
-/// The plain call was made and returned `r`; `octets` tells the length of the datagram. What the application gets.
-#[inline(always)]
-pub(super) fn sent(fd: c_int, meter: &Meter, r: isize, octets: impl FnOnce() -> usize) -> isize {
-    if r < 0 {
-        return if counts_as_lost(fd) { octets() as isize } else { r };
-    }
-    note_sent(fd, meter, 1, r as usize);
-    r
 }
 
 /// The kernel took this many datagrams, with that many octets together.
@@ -133,14 +103,6 @@ pub(super) fn note_sent(fd: c_int, meter: &Meter, datagrams: u64, octets: usize)
     if meter.note_sent(datagrams, backend::now) {
         attend_sent(fd, octets);
     }
-}
-
-/// The kernel refused to send by `errno`: does the datagram count as lost on the way, because the context has other pairs?
-#[cold]
-pub(super) fn counts_as_lost(fd: c_int) -> bool {
-    is_path_error(errno())
-        && active(fd)
-            .is_some_and(|socket| socket.cell().is_some_and(|cell| refused(cell, cell.ulids().as_locators())))
 }
 
 #[cold]

@@ -10,6 +10,7 @@ use super::named::{named, source_is_gone};
 use super::rewritten::{fail, rewritten};
 use super::way::{Out, Way, way};
 use super::{activated, active, ancillary, keep, learn_port, note_sent, quick, refused};
+use crate::driver::cell::Cell;
 use libc::{c_int, c_void, iovec, msghdr, sockaddr, socklen_t};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -60,7 +61,10 @@ pub(super) unsafe fn transmit(
             guard::slow(|| learn_port(socket, fd));
         }
     }
-    keep::keep(socket, fd, out, cell, peer, began);
+    match began {
+        None if lost => keep::refused(socket, fd, out, cell, peer),
+        _ => keep::keep(socket, fd, out, cell, peer, began),
+    }
     Ok(if lost { out.octets() as isize } else { r })
 }
 
@@ -72,7 +76,12 @@ pub(super) unsafe fn transmit(
 unsafe fn quickly(fd: c_int, out: &Out<'_>, plain: impl FnOnce() -> isize) -> Option<isize> {
     let Some(to) = out.to else {
         let meter = quick::sends(fd, out.flags)?;
-        return Some(quick::sent(fd, meter, plain(), || out.octets()));
+        let r = plain();
+        if r < 0 {
+            return Some(not_sent(fd, out, false));
+        }
+        quick::note_sent(fd, meter, 1, r as usize);
+        return Some(r);
     };
     let to = to?;
     let (source, meter) = quick::sends_to(fd, out.flags, &to).filter(|_| out.control.is_empty())?;
@@ -81,7 +90,34 @@ unsafe fn quickly(fd: c_int, out: &Out<'_>, plain: impl FnOnce() -> isize) -> Op
         Some(source) => unsafe { named(fd, out, &to, source, 0) },
         None => plain(),
     };
-    Some(quick::sent_to(fd, meter, r, &to, source, out.octets()))
+    if r < 0 {
+        return Some(not_sent(fd, out, source.is_some()));
+    }
+    quick::note_sent_to(fd, meter, &to, r as usize);
+    Some(r)
+}
+
+/// The kernel refused a datagram in the usual case; `named`: with its source named in the call. What the application gets.
+#[cold]
+pub(super) fn not_sent(fd: c_int, out: &Out<'_>, named: bool) -> isize {
+    let to = out.to.flatten();
+    let answer = |socket: &Pinned, cell: &Cell| {
+        let pair = cell.ulids().as_locators();
+        let lost = if named { source_is_gone(cell, pair) } else { refused(cell, pair) };
+        if lost {
+            keep::refused(socket, fd, out, cell, to);
+        }
+        lost
+    };
+    let lost = match (active(fd), to) {
+        (None, _) => false,
+        (Some(socket), None) => socket.cell().is_some_and(|cell| answer(&socket, cell)),
+        (Some(socket), Some(to)) => {
+            let cell = guard::slow(|| socket.peer(&to)?.cell).flatten();
+            cell.is_some_and(|cell| answer(&socket, &cell))
+        }
+    };
+    if lost { out.octets() as isize } else { -1 }
 }
 
 /// Send a datagram: in the usual case by the plain call alone, else as [`transmit`] decides.

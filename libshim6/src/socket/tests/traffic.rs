@@ -128,8 +128,23 @@ fn a_refused_send_counts_as_lost_where_the_context_has_other_pairs() {
         assert_eq!(c.send(b"x"), Err(libc::ENETUNREACH));
         let pair = Recorder.cell(UlidPair { local: *local.ip(), peer: ip(P) }).unwrap();
         associate(&pair, false);
+        let own = build_udp(pair.ulids(), c.port(), 7, &[IoSlice::new(b"four")]).unwrap();
         assert_eq!(c.send(b"four"), Ok(4));
         assert_eq!(*REFUSED.lock().unwrap(), [pair.ulids()]);
+        // It waits for the pair that takes over
+        let waiting = || pair.resend.take_refused(backend::now());
+        assert_eq!(waiting().iter().map(|k| (k.protocol, &k.packet)).collect::<Vec<_>>(), [(17, &own)]);
+        let mut data = *b"four";
+        let mut parts = libc::iovec { iov_base: data.as_mut_ptr().cast(), iov_len: 4 };
+        // SAFETY: all zero is a valid value of these plain structures.
+        let mut batch: [libc::mmsghdr; 2] = unsafe { std::mem::zeroed() };
+        batch.iter_mut().for_each(|m| (m.msg_hdr.msg_iov, m.msg_hdr.msg_iovlen) = (&raw mut parts, 1));
+        // SAFETY: the headers point to the buffer above.
+        assert_eq!(unsafe { ops::sendmmsg(c.0, batch.as_mut_ptr(), 2, 0) }, Ok(1));
+        assert_eq!(waiting().iter().filter(|k| k.packet == own).count(), 1);
+        let unconnected = Sock::bound(at("::", 0));
+        assert_eq!(unconnected.send_to(b"four", at(P, 7)), Err(libc::ENETUNREACH));
+        assert!(waiting().is_empty(), "nothing is known of that peer");
     });
 }
 
