@@ -112,6 +112,60 @@ pub fn is_servable(a: &Ipv6Addr) -> bool {
         || s[..6] == [0; 6])
 }
 
+/// Some leading bits of IPv6 addresses: `2001:db8:a::/48`, or a whole address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ipv6Prefix {
+    addr: Ipv6Addr,
+    len: u8,
+}
+
+impl Ipv6Prefix {
+    /// The first `len` bits of `addr`; `None` if there are not so many, or if a later one is set.
+    pub fn new(addr: Ipv6Addr, len: u8) -> Option<Ipv6Prefix> {
+        let rest = u128::MAX.checked_shr(len.into()).unwrap_or(0);
+        (len <= 128 && u128::from(addr) & rest == 0).then_some(Ipv6Prefix { addr, len })
+    }
+
+    /// Number of bits.
+    #[allow(clippy::len_without_is_empty)] // Bits, not elements.
+    pub fn len(self) -> u8 {
+        self.len
+    }
+
+    /// Does `addr` begin with it?
+    pub fn contains(self, addr: &Ipv6Addr) -> bool {
+        common_prefix_len(&self.addr, addr) >= u32::from(self.len)
+    }
+}
+
+impl std::str::FromStr for Ipv6Prefix {
+    type Err = ();
+
+    /// `ADDRESS/LENGTH`, or an address alone.
+    fn from_str(text: &str) -> Result<Ipv6Prefix, ()> {
+        let (addr, len) = match text.split_once('/') {
+            Some((addr, len)) if len.bytes().all(|b| b.is_ascii_digit()) => {
+                (addr, len.parse().map_err(drop)?)
+            }
+            Some(_) => return Err(()),
+            None => (text, 128),
+        };
+        Ipv6Prefix::new(addr.parse().map_err(drop)?, len).ok_or(())
+    }
+}
+
+impl fmt::Display for Ipv6Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.addr, self.len)
+    }
+}
+
+impl fmt::Debug for Ipv6Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 /// Number of leading bits that two addresses have in common (RFC 6724 section 2.2, without the 64-bit bound).
 pub fn common_prefix_len(a: &Ipv6Addr, b: &Ipv6Addr) -> u32 {
     (u128::from(*a) ^ u128::from(*b)).leading_zeros()

@@ -118,7 +118,7 @@ pub enum Evidence {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureCause {
-    /// The Send Timer expired.
+    /// The Send Timer expired, or the ULIDs gave no answer when the context was set up.
     SendTimeout,
     /// Our locator of the pair is gone or no longer operational.
     LocalLocatorLost,

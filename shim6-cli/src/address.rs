@@ -6,6 +6,7 @@
 mod assign;
 mod generate;
 mod job;
+mod renew;
 mod search;
 mod show;
 mod store;
@@ -45,6 +46,15 @@ enum Command {
     /// Needs root or CAP_NET_ADMIN. Does not outlast a restart of the system: call it from the place that configures
     /// your network.
     Assign(assign::AssignArgs),
+    /// Make a new set for the same prefixes in the place of one, as temporary addresses
+    ///
+    /// The new addresses go where the old ones are, which are deprecated: nothing new uses them, what uses them already goes
+    /// on until they are taken away (--keep). Running programs find the new set by themselves. Nothing is changed if the
+    /// new addresses cannot be used.
+    ///
+    /// Call it now and then, such as once a day by a timer; sets of Sec 0 cost nothing to make, those of Sec 1 some
+    /// milliseconds. Needs root or CAP_NET_ADMIN.
+    Renew(renew::RenewArgs),
     /// Check that an address belongs to the parameters in a file
     Verify(verify::VerifyArgs),
     /// Write the parameters of an address in the form that other CGA tools read
@@ -63,6 +73,7 @@ pub fn run(args: AddressArgs) -> Result<ExitCode, String> {
         Command::Generate(args) => generate::run(&args),
         Command::Show(args) => show::run(&args),
         Command::Assign(args) => assign::run(&args),
+        Command::Renew(args) => renew::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Export(args) => transfer::export(&args),
         Command::Import(args) => transfer::import(&args),

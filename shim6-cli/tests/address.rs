@@ -346,3 +346,120 @@ fn the_third_collision_is_an_error() {
     assert_eq!((identity.collision_count(), identity.members().collect::<Vec<_>>()), (2, made.addresses()));
     assert_eq!(host.shim6(&["generate", "--collision-count", "3", "--output", "x"]).code, 2);
 }
+
+/// Addresses of an interface with what the kernel says of them.
+fn addresses_of(host: &Host, interface: &str) -> Vec<(Ipv6Addr, bool, Option<u64>)> {
+    let list: serde_json::Value =
+        serde_json::from_str(&host.ip(&format!("-6 -j address show dev {interface} scope global"))).unwrap();
+    let all =
+        list.as_array().unwrap().iter().flat_map(|l| l["addr_info"].as_array().cloned().unwrap_or_default());
+    all.filter_map(|a| {
+        let addr = a["local"].as_str()?.parse().ok()?;
+        let valid = a["valid_life_time"].as_u64().filter(|n| *n != u64::from(u32::MAX));
+        Some((addr, a["deprecated"].as_bool() == Some(true), valid))
+    })
+    .collect()
+}
+
+fn members(path: &Path) -> Vec<Ipv6Addr> {
+    shim6::identity::read(path).unwrap().members().collect()
+}
+
+fn former_members(host: &Host) -> Vec<Vec<Ipv6Addr>> {
+    former(host).iter().map(|p| members(p)).collect()
+}
+
+fn former(host: &Host) -> Vec<PathBuf> {
+    let entries = fs::read_dir(host.dir.path()).unwrap().map(|e| e.unwrap().path());
+    entries.filter(|p| p.to_string_lossy().contains(".former-")).collect()
+}
+
+#[test]
+fn a_renewed_set_takes_the_place_of_the_old_one() {
+    // HC-HBA-17
+    let host = Host::new();
+    host.two_uplinks();
+    let set = host.path("set.pem");
+    host.shim6(&["generate", "--sec", "0", "--output", "set.pem"]).good();
+    host.shim6(&["assign", "--no-dad", "set.pem"]).good();
+    let old = members(&set);
+    let routes = host.ip("-6 route show 2001:db8::/32 root 2001:db8::/32");
+    let out = host.shim6(&["renew", "--preferred", "1h", "--keep", "2h", "set.pem"]).good();
+    assert!(out.out.contains(&format!("{} on up0 deprecated", old[0])), "{out:?}");
+    let new = members(&set);
+    let prefix = |a: &Ipv6Addr| a.segments()[..4].to_vec();
+    assert!(new.iter().map(prefix).eq(old.iter().map(prefix)) && new.iter().all(|a| !old.contains(a)));
+    for (i, name) in ["up0", "up1"].into_iter().enumerate() {
+        let there = addresses_of(&host, name);
+        let of = |addr: Ipv6Addr| there.iter().find(|a| a.0 == addr).copied();
+        assert!(matches!(of(new[i]), Some((_, false, None))), "{there:?}");
+        assert!(matches!(of(old[i]), Some((_, true, Some(7100..=7200)))), "{there:?}");
+        let preferred = host.ip(&format!("-6 address show dev {name} to {}", new[i]));
+        let left =
+            preferred.split("preferred_lft ").nth(1).and_then(|s| s.split("sec").next()?.parse::<u64>().ok());
+        assert!(left.is_some_and(|n| (3500..=3600).contains(&n)), "{preferred}");
+    }
+    // The routes do not end with the old addresses
+    assert_eq!(host.ip("-6 route show 2001:db8::/32 root 2001:db8::/32"), routes);
+    // Programs that start meanwhile know the old set too, until it has no address left
+    assert_eq!(former_members(&host), [&old[..]]);
+    assert_eq!(mode(&former(&host)[0]), mode(&set));
+    for (i, name) in ["up0", "up1"].into_iter().enumerate() {
+        host.ip(&format!("address del {}/64 dev {name}", old[i]));
+    }
+    host.shim6(&["renew", "--no-dad", "set.pem"]).good();
+    assert_eq!(former_members(&host), [new]);
+}
+
+#[test]
+fn a_renewal_that_fails_changes_nothing() {
+    // HC-HBA-17, HC-HBA-12
+    let host = Host::new();
+    host.two_uplinks();
+    host.shim6(&["generate", "--sec", "0", "--output", "set.pem"]).good();
+    host.shim6(&["assign", "--no-dad", "set.pem"]).good();
+    let set = host.path("set.pem");
+    let before = fs::read(&set).unwrap();
+    let e = host.shim6(&["renew", "--keep", "0s", "set.pem"]);
+    assert!(e.code == 1 && e.err.contains("at least 1s"), "{e:?}");
+    let weak = ["setpriv", "--bounding-set=-net_admin", SHIM6, "address", "renew", "set.pem"];
+    let e = Outcome::of(host.command(&weak).output().unwrap());
+    assert!(e.code == 1 && e.err.contains("CAP_NET_ADMIN; everything is as it was"), "{e:?}");
+    assert!(["up0", "up1"].iter().all(|i| addresses_of(&host, i).iter().all(|a| !a.1)));
+    assert_eq!(fs::read(&set).unwrap(), before);
+    assert!(former(&host).is_empty());
+}
+
+#[test]
+fn a_renewed_key_is_another_one() {
+    // HC-HBA-17, HC-SIG-15
+    let host = Host::new();
+    host.two_uplinks();
+    let set = host.path("set.pem");
+    for keep in [false, true] {
+        host.shim6(&[
+            "generate",
+            "--sec",
+            "0",
+            "--cga",
+            "--bits",
+            "1024",
+            "--separate-key",
+            "--force",
+            "--output",
+            "set.pem",
+        ])
+        .good();
+        host.shim6(&["assign", "--no-dad", "set.pem"]).good();
+        let key = |path: &Path| shim6::identity::read(path).unwrap().key().unwrap().public_der().to_vec();
+        let old = key(&set);
+        let option: &[&str] = if keep { &["--keep-key"] } else { &[] };
+        host.shim6(&[&["renew", "--no-dad"], option, &["set.pem"]].concat()).good();
+        assert_eq!(key(&set) == old, keep);
+        let before = former(&host).into_iter().find(|p| key(p) == old).expect("the old set, with its key");
+        fs::remove_file(before).unwrap();
+        let mut keys = fs::read_dir(host.dir.path()).unwrap().map(|e| e.unwrap().path());
+        assert!(keys.all(|p| p.extension().is_none_or(|e| e != "key") || mode(&p) == 0o600));
+        host.shim6(&["assign", "--remove", "set.pem"]).good();
+    }
+}

@@ -5,6 +5,7 @@ name of a socket.
     aside.py source ADDRESS...            which source the system chooses for each destination
     aside.py dissolve ADDRESS             the name of a socket: connected, dissolved, connected to ::1, dissolved and bound to ::1
     aside.py plain|optout ADDRESS PORT    an echo client; with optout its socket has SHIM_DONTSHIM
+    aside.py waiting ADDRESS PORT         an echo client whose connect waits for the context
     aside.py exec ADDRESS PORT            echoes until there is a context, then the same socket after execve() without LD_PRELOAD
 """
 
@@ -15,7 +16,7 @@ import struct
 import sys
 import time
 
-SOL_SHIM, SHIM_ASSOCIATED, SHIM_DONTSHIM = 0x5533, 1, 2
+SOL_SHIM, SHIM_ASSOCIATED, SHIM_DONTSHIM, SHIM_DEFERRED_CONTEXT_SETUP = 0x5533, 1, 2, 14
 COUNT, AFTER = 30, 1000
 
 
@@ -23,8 +24,10 @@ def note(kind, what):
     print(kind, what, time.monotonic_ns(), flush=True)
 
 
-def connected(address, port):
+def connected(address, port, waiting=False):
     s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    if waiting:
+        s.setsockopt(SOL_SHIM, SHIM_DEFERRED_CONTEXT_SETUP, 0)
     s.connect((address, port))
     return s
 
@@ -70,7 +73,7 @@ def main():
         note("N", s.getpeername()[0])
         echo(s, range(AFTER, AFTER + COUNT))
     else:
-        s = connected(arguments[0], int(arguments[1]))
+        s = connected(arguments[0], int(arguments[1]), mode == "waiting")
         if mode == "optout":
             s.setsockopt(SOL_SHIM, SHIM_DONTSHIM, 1)
         if mode != "exec":

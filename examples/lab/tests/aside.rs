@@ -33,6 +33,18 @@ fn elsewhere(bench: &Bench) -> u64 {
     counters.to_server.iter().filter(|(pair, _)| *pair != (1, 1)).map(|(_, n)| n).sum()
 }
 
+/// Nothing of the program is rewritten when its path fails; it is heard again when the path is back.
+#[track_caller]
+fn assert_not_helped(bench: &Bench, program: &Running) {
+    bench.topology.blackhole(1, Blackhole::Both).unwrap();
+    let struck = now_ns() + 300_000_000;
+    pause(4000);
+    assert!(!program.trace().heard(struck, u64::MAX) && elsewhere(bench) == 0);
+    bench.topology.restore(1).unwrap();
+    let back = now_ns();
+    assert!(wait_for(ms(10_000), || program.trace().heard(back, u64::MAX)));
+}
+
 #[test]
 fn a_socket_goes_on_after_exec_without_the_shim() {
     // LS-P-12
@@ -60,14 +72,7 @@ fn a_socket_that_opted_out_has_no_context() {
     assert!(out.wait_received(50, ms(20_000)));
     pause(1000);
     assert!(!bench.log("client").contains("context established"), "{}", bench.log("client"));
-    // And it is not helped: nothing of it is rewritten when its path fails
-    bench.topology.blackhole(1, Blackhole::Both).unwrap();
-    let struck = now_ns() + 300_000_000;
-    pause(4000);
-    assert!(!out.trace().heard(struck, u64::MAX) && elsewhere(&bench) == 0);
-    bench.topology.restore(1).unwrap();
-    let back = now_ns();
-    assert!(wait_for(ms(10_000), || out.trace().heard(back, u64::MAX)));
+    assert_not_helped(&bench, &out);
     // The same without the option
     let bench = Bench::new(2);
     let _server = bench.serve(Program::Python, "", Some(&bench.shim));
@@ -76,6 +81,27 @@ fn a_socket_that_opted_out_has_no_context() {
     bench.topology.blackhole(1, Blackhole::Both).unwrap();
     let struck = now_ns() + 300_000_000;
     assert!(wait_for(ms(15_000), || plain.trace().heard(struck, u64::MAX)) && elsewhere(&bench) > 0);
+}
+
+#[test]
+fn an_excluded_destination_is_left_to_the_kernel() {
+    // LS-G-13
+    in_lab!();
+    let mut bench = Bench::new(2);
+    let _server = bench.serve(Program::Python, "", Some(&bench.shim));
+    let server = bench.topology.server.addresses[0];
+    bench.shim.options.extend(["--set".into(), format!("shim6.exclude=2001:db8:77::/48,{server}")]);
+    let out = client(&bench, "plain");
+    assert!(out.wait_received(50, ms(20_000)));
+    // The server asks for a context, and gets no answer
+    pause(2000);
+    assert!(!bench.log("server").contains("context established"), "{}", bench.log("server"));
+    assert!(!bench.log("client").contains("context established"), "{}", bench.log("client"));
+    assert_not_helped(&bench, &out);
+    // Another address of the same host is no such destination
+    bench.topology.server.addresses.remove(0);
+    let _other = client(&bench, "plain");
+    bench.wait_for_context();
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod common;
 use common::{Bench, ms, pause, with};
 use shim6_lab::in_lab;
 use shim6_lab::now_ns;
-use shim6_lab::programs::{PORT, Program, Running, Shim, wait_for_port};
+use shim6_lab::programs::{PORT, Program, Running, Shim, python, wait_for_port};
 use shim6_lab::scenario::{Failure, InUse, Outcome, Scenario};
 use shim6_lab::topology::{Blackhole, Side};
 use std::time::Duration;
@@ -233,4 +233,69 @@ fn a_program_on_another_port_is_not_disturbed() {
     let mut other = bench.start(Side::Client, "other", &with(program, "--count 200 --seconds 10"), None);
     assert!(other.wait(ms(30_000)).unwrap().success());
     assert_eq!(other.trace().errors, []);
+}
+
+/// Renew the set of the server; its new addresses.
+fn renew(bench: &Bench) -> Vec<std::net::Ipv6Addr> {
+    let host = &bench.topology.server;
+    let directory = std::fs::read_dir(host.identities.as_ref().unwrap()).unwrap();
+    let file =
+        directory.map(|e| e.unwrap().path()).find(|p| p.extension().is_some_and(|e| e == "pem")).unwrap();
+    let mut command = std::process::Command::new(&bench.shim.tool);
+    command.args(["address", "renew"]).arg(file);
+    let told = host.namespace.output(command, "").unwrap();
+    let put = told.lines().filter_map(|line| line.split_once(" put on p"));
+    put.map(|(addr, _)| addr.parse().unwrap()).collect()
+}
+
+#[test]
+fn sessions_of_a_renewed_set_and_of_the_one_before_survive() {
+    // HC-HBA-17
+    in_lab!();
+    let mut bench = Bench::new(2);
+    let _server = bench.serve(Program::Python, "", Some(&bench.shim));
+    let old = bench.ask(Program::Python, "", Some(&bench.shim));
+    bench.wait_for_context();
+    let new = renew(&bench);
+    assert_eq!(new.len(), 2);
+    bench.topology.server.addresses = new;
+    let client = Program::Python.client(bench.topology.server.addresses[0]).unwrap();
+    let young = bench.start(Side::Client, "young", &client, Some(&bench.shim));
+    let has_context = || bench.log("young").contains("context established");
+    assert!(shim6_lab::wait_for(ms(10_000), has_context), "{}", bench.log("young"));
+    pause(300);
+    bench.topology.blackhole(1, Blackhole::Both).unwrap();
+    let struck = now_ns() + 300_000_000;
+    for (name, program) in [("old", &old), ("young", &young)] {
+        assert!(shim6_lab::wait_for(ms(15_000), || program.trace().heard(struck, u64::MAX)), "{name}");
+    }
+}
+
+#[test]
+fn a_session_begins_although_the_link_of_its_address_is_dead() {
+    // LS-D-02, LS-D-04, S6-5.15.6-1
+    in_lab!();
+    let mut bench = Bench::new(2);
+    let dead = ["iifname", "oifname"].map(|way| format!("add rule ip6 lab path1 {way} \"a1\" drop\n"));
+    bench.topology.core().nft(&dead.concat()).unwrap();
+    let _server = bench.serve(Program::Python, "", Some(&bench.shim));
+    let words = |bench: &Bench| {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/programs/aside.py");
+        let to = bench.topology.server.addresses[0].to_string();
+        [python(), script, "waiting", &to, &PORT.to_string()].map(str::to_owned)
+    };
+    // Nothing is known of the peer: the ULIDs alone are tried
+    let mut stuck = bench.start(Side::Client, "stuck", &words(&bench), Some(&bench.shim));
+    pause(8000);
+    assert!(stuck.trace().received.is_empty() && !bench.log("stuck").contains("context established"));
+    stuck.stop().unwrap();
+    bench.shim.options.extend(["--set", "shim6.peers=2001:db8::/32=capable"].map(str::to_owned));
+    let program = bench.start(Side::Client, "client", &words(&bench), Some(&bench.shim));
+    assert!(program.wait_received(20, ms(20_000)), "{}", bench.log("client"));
+    bench.wait_for_context();
+    let (to_server, to_client) = bench.pairs_in_use();
+    assert!(
+        [to_server, to_client].iter().flatten().all(|(client, _)| *client == 2),
+        "{to_server:?} {to_client:?}"
+    );
 }

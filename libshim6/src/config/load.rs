@@ -1,6 +1,8 @@
 //! Reading of the configuration: file, then `SHIM6_SET`, then `SHIM6_LOG`; later ones win.
 
-use super::{Config, Suppress};
+use super::lists;
+use super::{Capability, Config, Suppress};
+use crate::addr::Ipv6Prefix;
 use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -39,6 +41,9 @@ pub const KEYS: &[&str] = &[
     "shim6.debug_errors",
     "shim6.max_pds_memory",
     "shim6.suppress_header",
+    "shim6.exclude",
+    "shim6.groups",
+    "shim6.peers",
     "reap.send_timeout",
     "reap.initial_probe_timeout",
     "reap.initial_probes",
@@ -178,7 +183,7 @@ fn whole(origin: &str, problem: impl Into<String>, remedy: impl Into<String>) ->
 
 /// A value as found, before it is known what the key wants.
 #[derive(Clone, Copy)]
-enum Given<'a> {
+pub(super) enum Given<'a> {
     Toml(&'a Value),
     Text(&'a str),
 }
@@ -205,6 +210,9 @@ enum Field<'c> {
     Paths(&'c mut Vec<PathBuf>),
     Path(&'c mut Option<PathBuf>),
     Filter(&'c mut Option<String>),
+    Prefixes(&'c mut Vec<Ipv6Prefix>),
+    Groups(&'c mut Vec<Vec<String>>),
+    Peers(&'c mut Vec<(Ipv6Prefix, Capability)>),
 }
 
 fn field<'c>(c: &'c mut Config, key: &str) -> Option<Field<'c>> {
@@ -230,6 +238,9 @@ fn field<'c>(c: &'c mut Config, key: &str) -> Option<Field<'c>> {
         "shim6.deliver_all_icmp" => Flag(&mut s.deliver_all_icmp),
         "shim6.debug_errors" => Flag(&mut s.debug_errors),
         "shim6.suppress_header" => Field::Suppress(&mut s.suppress_header),
+        "shim6.exclude" => Field::Prefixes(&mut s.exclude),
+        "shim6.groups" => Field::Groups(&mut s.groups),
+        "shim6.peers" => Field::Peers(&mut s.peers),
         "shim6.max_pds_memory" => Size(&mut s.max_pds_memory, 0, 1 << 32),
         "reap.send_timeout" => Span(&mut r.send_timeout, 10 * MS, 65_535 * SECOND),
         "reap.initial_probe_timeout" => Span(&mut r.initial_probe_timeout, 10 * MS, HOUR),
@@ -378,7 +389,7 @@ fn flatten<'t>(prefix: &str, table: &'t toml::Table, out: &mut Vec<(String, &'t 
     }
 }
 
-type Bad = (String, String);
+pub(super) type Bad = (String, String);
 
 fn put(field: Field<'_>, given: Given<'_>) -> Result<(), Bad> {
     match field {
@@ -413,6 +424,9 @@ fn put(field: Field<'_>, given: Given<'_>) -> Result<(), Bad> {
             }
         }
         Field::Paths(to) => *to = paths(given)?,
+        Field::Prefixes(to) => *to = lists::prefixes(given)?,
+        Field::Groups(to) => *to = lists::groups(given)?,
+        Field::Peers(to) => *to = lists::peers(given)?,
         Field::Path(to) => {
             let path = text(given).filter(|p| !p.is_empty() && !p.contains('\0'));
             *to = Some(path.ok_or_else(|| bad("is no path", "write a path as a string"))?.into());
@@ -429,7 +443,7 @@ fn put(field: Field<'_>, given: Given<'_>) -> Result<(), Bad> {
     Ok(())
 }
 
-fn bad(problem: &str, remedy: &str) -> Bad {
+pub(super) fn bad(problem: &str, remedy: &str) -> Bad {
     (problem.to_owned(), remedy.to_owned())
 }
 

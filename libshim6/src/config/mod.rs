@@ -3,12 +3,15 @@
 //! In: a TOML file and the variables `SHIM6_CONFIG`, `SHIM6_SET` and `SHIM6_LOG`. Out: a [`Config`] whose values are in
 //! range, or a [`ConfigError`] that says what to change.
 
+mod lists;
 mod load;
 #[cfg(test)]
 mod tests;
 
 pub use load::{ConfigError, DEFAULT_FILE, ENV_CONFIG, ENV_LOG, ENV_SET, KEYS};
 
+use crate::addr::Ipv6Prefix;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -79,6 +82,27 @@ pub struct Shim6Config {
     pub max_pds_memory: usize,
     /// Leave the payload extension header out of UDP where both hosts can do without; off (LS-CX-12).
     pub suppress_header: Suppress,
+    /// Destinations that stay wholly with the kernel: no context with them, nothing of Shim6 sent to them or heard from
+    /// them. For those behind an IPsec device that nothing on this host knows of (LS-G-13). None.
+    pub exclude: Vec<Ipv6Prefix>,
+    /// Groups of interfaces, by name: addresses of different groups never stand in one locator set. Interfaces that are in
+    /// none are a group of their own. For hosts with protected and unprotected interfaces (LS-G-14). None.
+    pub groups: Vec<Vec<String>>,
+    /// What is known of peers beforehand; of several prefixes that an address is in, the longest counts (LS-D-05). None:
+    /// all is discovered.
+    pub peers: Vec<(Ipv6Prefix, Capability)>,
+}
+
+/// What is known of a peer before anything is sent to it (LS-D-05, LS-D-06).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Capability {
+    /// Nothing: an I1 finds out, once there is enough traffic. `"discover"`.
+    #[default]
+    Discover,
+    /// It does Shim6: it gets an I1 with the first datagram, which waits for nothing. `"capable"`.
+    Capable,
+    /// It does not: no I1 is ever sent to it. `"incapable"`.
+    Incapable,
 }
 
 /// When rewritten datagrams go without payload extension header (draft-van-beijnum-shim6-suppress-header-00).
@@ -173,7 +197,29 @@ impl Default for Shim6Config {
             debug_errors: false,
             max_pds_memory: 64 << 20,
             suppress_header: Suppress::Off,
+            exclude: Vec::new(),
+            groups: Vec::new(),
+            peers: Vec::new(),
         }
+    }
+}
+
+impl Shim6Config {
+    /// Does the kernel alone deal with this destination?
+    pub fn excludes(&self, peer: &Ipv6Addr) -> bool {
+        self.exclude.iter().any(|p| p.contains(peer))
+    }
+
+    /// What is known of a peer.
+    pub fn capability(&self, peer: &Ipv6Addr) -> Capability {
+        let fitting = self.peers.iter().filter(|(p, _)| p.contains(peer));
+        fitting.max_by_key(|(p, _)| p.len()).map_or(Capability::Discover, |(_, c)| *c)
+    }
+
+    /// The group of an interface: 0 for one that is in none.
+    pub fn group_of(&self, interface: &str) -> u32 {
+        let place = self.groups.iter().position(|g| g.iter().any(|name| name == interface));
+        place.map_or(0, |i| i as u32 + 1)
     }
 }
 

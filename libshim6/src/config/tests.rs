@@ -54,6 +54,12 @@ fn every_key_can_be_set_both_ways() {
             | "shim6.suppress_header"
             | "reap.hot_standby" => ("true", "true"),
             "identities" => ("/a:/b", "[\"/a\", \"/b\"]"),
+            "shim6.exclude" => ("2001:db8:9::/48, 2001:db8::7", "[\"2001:db8:9::/48\", \"2001:db8::7/128\"]"),
+            "shim6.groups" => ("eth1,eth2:tun0", "[[\"eth1\", \"eth2\"], [\"tun0\"]]"),
+            "shim6.peers" => (
+                "2001:db8::/32=capable, ::/0=incapable",
+                "{ \"2001:db8::/32\" = \"capable\", \"::/0\" = \"incapable\" }",
+            ),
             "log_file" => ("/tmp/x", "\"/tmp/x\""),
             "log_filter" => ("shim6=debug,warn", "\"shim6=debug,warn\""),
             k if k.contains("retries")
@@ -82,6 +88,14 @@ fn every_setting_has_its_key() {
     let shown = format!("{:#?}", Config::default());
     let settings = shown.lines().filter(|l| l.contains(": ") && !l.ends_with('{')).count();
     assert_eq!(settings, KEYS.len(), "a field without a key in KEYS, or the reverse: {shown}");
+}
+
+#[test]
+fn every_key_is_documented() {
+    let text = include_str!("../../../docs/configuration.md");
+    for key in KEYS {
+        assert!(text.contains(&format!("`{key}`")), "{key} is missing in docs/configuration.md");
+    }
 }
 
 #[test]
@@ -218,6 +232,62 @@ fn unusual_send_timeouts_are_accepted_with_a_warning() {
         assert_eq!(c.warnings().len(), usize::from(warned), "{value}");
         assert!(c.warnings().iter().all(|w| w.contains("reap.send_timeout")), "{value}");
     }
+}
+
+// LS-G-13, LS-G-14, LS-D-05
+#[test]
+fn lists_are_looked_up() {
+    let c = set("shim6.exclude=2001:db8:9::/48,2001:db8::7;shim6.groups=eth1,eth2:tun0").unwrap().shim6;
+    let a = |s: &str| s.parse::<Ipv6Addr>().unwrap();
+    for (addr, excluded) in
+        [("2001:db8:9:1::5", true), ("2001:db8:a::5", false), ("2001:db8::7", true), ("2001:db8::8", false)]
+    {
+        assert_eq!(c.excludes(&a(addr)), excluded, "{addr}");
+    }
+    let groups = ["eth1", "eth2", "tun0", "eth0"].map(|name| c.group_of(name));
+    assert_eq!(groups, [1, 1, 2, 0]);
+    let c = set("shim6.peers=::/0=incapable,2001:db8::/32=capable,2001:db8:5::/48=discover").unwrap().shim6;
+    for (addr, is) in [
+        ("2001:db9::1", Capability::Incapable),
+        ("2001:db8:1::1", Capability::Capable),
+        ("2001:db8:5::1", Capability::Discover),
+    ] {
+        assert_eq!(c.capability(&a(addr)), is, "{addr}");
+    }
+    let (_, table) = file("[shim6]\nexclude = []\n[shim6.peers]\n\"fd00::/8\" = \"capable\"\n");
+    assert_eq!(table.unwrap().shim6.capability(&a("fd00::1")), Capability::Capable);
+}
+
+#[test]
+fn wrong_elements_of_lists_are_named() {
+    for (bad, says) in [
+        ("shim6.exclude=2001:db8::1/64", "has bits behind the prefix 2001:db8::1/64"),
+        ("shim6.exclude=2001:db8::/129", "\"2001:db8::/129\", which is no IPv6 prefix"),
+        ("shim6.exclude=eth0", "\"eth0\", which is no IPv6 prefix"),
+        ("shim6.exclude=2001:db8::/+4", "\"2001:db8::/+4\", which is no IPv6 prefix"),
+        ("shim6.groups=eth0,eth1:eth0", "has eth0 twice"),
+        ("shim6.groups=an-interface-name", "which is no name of an interface"),
+        ("shim6.peers=2001:db8::/32", "does not tell prefixes"),
+        ("shim6.peers=2001:db8::/32=maybe", "has \"maybe\" for 2001:db8::/32; write {"),
+        ("shim6.peers=::/0=capable,::/0=incapable", "has ::/0 twice"),
+    ] {
+        let e = set(bad).unwrap_err().to_string();
+        assert!(e.contains(says), "{bad}: {e}");
+    }
+    for bad in [
+        "shim6.exclude = \"2001:db8::/32\"",
+        "shim6.exclude = [1]",
+        "shim6.groups = [\"eth0\"]",
+        "shim6.groups = \"eth0\"",
+        "shim6.peers = [\"::/0\"]",
+        "shim6.peers = { \"::/0\" = 1 }",
+        "[shim6.exclude]\nx = 1",
+    ] {
+        assert!(file(bad).1.is_err(), "{bad} was taken");
+    }
+    let many: Vec<String> = (0..1025).map(|n| format!("2001:db8::{n:x}")).collect();
+    let e = set(&format!("shim6.exclude={}", many.join(","))).unwrap_err().to_string();
+    assert!(e.contains("is too long; write at most 1024"), "{e}");
 }
 
 proptest::proptest! {

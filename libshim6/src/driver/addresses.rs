@@ -3,8 +3,9 @@
 use super::netlink::{self, AddOptions, Change, LocalAddress, Monitor, RemovalCause};
 use super::sys::Listed;
 use crate::addr::is_servable;
+use crate::config::Shim6Config;
 use crate::engine::LocalLocator;
-use crate::identity::{Identity, match_identity};
+use crate::identity::{Identity, Places, match_identity};
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -20,12 +21,20 @@ const REFRESH: Duration = Duration::from_secs(20);
 const ROUTER_LOST: Duration = Duration::from_secs(30);
 /// Most vanished addresses that are remembered.
 const MAX_LOST: usize = 1024;
+/// Between two looks for new identities.
+const LOAD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The addresses of the network namespace that the engine was started in.
 pub struct Addresses {
     _listed: Listed,
     monitor: Monitor,
     identities: Vec<Arc<Identity>>,
+    places: Places,
+    /// When to look for new identities, and the earliest time for the next look after that.
+    load_at: Option<Time>,
+    load_again: Time,
+    /// Groups of interfaces.
+    config: Shim6Config,
     told: Vec<LocalAddress>,
     lost: BTreeSet<Ipv6Addr>,
     /// ULIDs that we have put on `lo`, and those for which it failed.
@@ -51,12 +60,20 @@ pub struct Update {
 
 impl Addresses {
     /// Subscribe.
-    pub fn open(identities: Vec<Arc<Identity>>) -> io::Result<Addresses> {
+    pub fn open(
+        identities: Vec<Arc<Identity>>,
+        places: Places,
+        config: Shim6Config,
+    ) -> io::Result<Addresses> {
         let monitor = Monitor::open()?;
         Ok(Addresses {
             _listed: Listed::new(monitor.as_raw_fd())?,
             monitor,
             identities,
+            places,
+            load_at: None,
+            load_again: Time::ZERO,
+            config,
             told: Vec::new(),
             lost: BTreeSet::new(),
             held: BTreeSet::new(),
@@ -105,12 +122,49 @@ impl Addresses {
         for a in &update.back {
             self.lost.remove(a);
         }
-        if self.told != snapshot {
-            update.locators = Some(locators(&snapshot, &self.identities));
+        if !self.told.is_empty() && self.has_strangers(&snapshot) {
+            self.load_at.get_or_insert(now.max(self.load_again));
+        }
+        let loaded = self.load_at.is_some_and(|at| at <= now) && self.load(now, &snapshot);
+        if loaded || self.told != snapshot {
+            update.locators = Some(locators(&snapshot, &self.identities, &self.config));
             self.told = snapshot;
         }
         self.watch_loopback();
         update
+    }
+
+    /// Addresses that are new and of no identity: they may be of a set that was made after the start (HC-HBA-17).
+    fn has_strangers(&self, snapshot: &[LocalAddress]) -> bool {
+        let new = |l: &&LocalAddress| !self.told.iter().any(|t| t.addr == l.addr);
+        let candidate = |l: &&LocalAddress| !l.loopback && is_servable(&l.addr);
+        snapshot
+            .iter()
+            .filter(candidate)
+            .filter(new)
+            .any(|l| match_identity(&self.identities, &l.addr).is_none())
+    }
+
+    /// Look for identities; `true` if there are others than before. Those of addresses that are in use stay, though their
+    /// files may be gone or closed to this process by now.
+    fn load(&mut self, now: Time, snapshot: &[LocalAddress]) -> bool {
+        self.load_at = None;
+        self.load_again = now + LOAD_INTERVAL;
+        let (found, problems) = self.places.load();
+        for problem in problems {
+            tracing::debug!("identity file not used: {problem}");
+        }
+        let in_use = |i: &Identity| {
+            let here = snapshot.iter().map(|l| &l.addr).chain(&self.lost).chain(&self.held);
+            here.into_iter().any(|a| i.contains(a))
+        };
+        let merged = merged(&self.identities, found, in_use);
+        let changed = merged != self.identities;
+        if changed {
+            tracing::info!(identities = merged.len(), "identities read again");
+            self.identities = merged;
+        }
+        changed
     }
 
     /// Re-injection goes by way of `lo`.
@@ -167,7 +221,7 @@ impl Addresses {
 
     /// When [`Addresses::changes`] is wanted although the kernel tells nothing.
     pub fn next_look(&self) -> Option<Time> {
-        self.forgive_at
+        self.forgive_at.into_iter().chain(self.load_at).min()
     }
 
     /// Prolong what is held on `lo`.
@@ -201,6 +255,25 @@ impl Addresses {
     }
 }
 
+/// What was found, and of what is known that which is in use; of two copies of one identity that with the key.
+fn merged(
+    known: &[Arc<Identity>],
+    found: Vec<Arc<Identity>>,
+    in_use: impl Fn(&Identity) -> bool,
+) -> Vec<Arc<Identity>> {
+    let mut out = found;
+    for old in known {
+        match out.iter_mut().find(|i| i.members().eq(old.members())) {
+            // Contexts have this one
+            Some(same) if old.can_sign() || !same.can_sign() => *same = old.clone(),
+            Some(_) => {}
+            None if in_use(old) => out.push(old.clone()),
+            None => {}
+        }
+    }
+    out
+}
+
 /// Is the address on the host? One on `lo` with a finite lifetime is there only because an engine has put it there.
 fn present(snapshot: &[LocalAddress], addr: &Ipv6Addr, usable: bool) -> bool {
     snapshot
@@ -209,7 +282,11 @@ fn present(snapshot: &[LocalAddress], addr: &Ipv6Addr, usable: bool) -> bool {
 }
 
 /// What the engine may use. Addresses on `lo` can be ULIDs but are no locators: nothing routes to them by a link.
-fn locators(snapshot: &[LocalAddress], identities: &[Arc<Identity>]) -> Vec<LocalLocator> {
+fn locators(
+    snapshot: &[LocalAddress],
+    identities: &[Arc<Identity>],
+    config: &Shim6Config,
+) -> Vec<LocalLocator> {
     let mut by_address = BTreeMap::new();
     for l in snapshot {
         if l.loopback || !is_servable(&l.addr) {
@@ -220,6 +297,7 @@ fn locators(snapshot: &[LocalAddress], identities: &[Arc<Identity>]) -> Vec<Loca
             ifindex: l.ifindex,
             operational: l.operational,
             deprecated: l.deprecated,
+            group: config.group_of(&l.ifname),
             identity: match_identity(identities, &l.addr),
         };
         // On two interfaces: the one that works.
@@ -234,7 +312,9 @@ fn locators(snapshot: &[LocalAddress], identities: &[Arc<Identity>]) -> Vec<Loca
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::HbaSet;
     use crate::driver::netlink::{AddressFlags, Scope};
+    use crate::rng::SeededRng;
 
     fn address(addr: &str, ifindex: u32, loopback: bool, flags: u32) -> LocalAddress {
         LocalAddress {
@@ -262,9 +342,29 @@ mod tests {
             address("2001:db8:1::1", 3, false, libc::IFA_F_PERMANENT),
             address("fd00::1", 4, false, 0),
         ];
-        let got: Vec<_> =
-            locators(&s, &[]).iter().map(|l| (l.addr.to_string(), l.ifindex, l.operational)).collect();
+        let got: Vec<_> = locators(&s, &[], &Shim6Config::default())
+            .iter()
+            .map(|l| (l.addr.to_string(), l.ifindex, l.operational))
+            .collect();
         assert_eq!(got, [("2001:db8:1::1".into(), 3, true), ("fd00::1".into(), 4, true)]);
+    }
+
+    fn set(seed: u64) -> Identity {
+        let prefixes = [[0x20, 1, 0xd, 0xb8, 0, 0, 0, 1], [0x20, 1, 0xd, 0xb8, 0, 0, 0, 2]];
+        Identity::from_set(&HbaSet::generate(&prefixes, 0, None, &mut SeededRng::new(seed)).unwrap())
+    }
+
+    // HC-HBA-17: sessions of the old set go on, programs that start find the new one.
+    #[test]
+    fn identities_in_use_outlive_their_files() {
+        let (old, gone, new) = (Arc::new(set(1)), Arc::new(set(2)), Arc::new(set(3)));
+        let known = [old.clone(), gone];
+        let addr = old.members().next().unwrap();
+        let merged = merged(&known, vec![new.clone()], |i| i.contains(&addr));
+        assert_eq!(merged, [new.clone(), old.clone()]);
+        // The same again is the same, with what contexts have of it
+        let again = super::merged(&known, vec![Arc::new(set(1)), new.clone()], |_| false);
+        assert!(Arc::ptr_eq(&again[0], &old) && Arc::ptr_eq(&again[1], &new) && again.len() == 2);
     }
 
     #[test]

@@ -25,7 +25,7 @@ impl Handle {
             return None;
         }
         let cell = self.0.cell(ulids);
-        if cell.is_none() {
+        if cell.is_none() && !self.excludes(&ulids.peer) {
             self.0.command(Command::Sweep);
         }
         // The engine hears of a new cell by its first datagram, which wakes it.
@@ -194,6 +194,11 @@ impl Handle {
             .filter(|l| unique_local(&l.addr) == unique_local(&local))
             .max_by_key(|l| crate::addr::common_prefix_len(&l.addr, &local))
             .map(|l| l.addr)
+    }
+
+    /// Does the kernel alone deal with this destination (`shim6.exclude`)?
+    pub fn excludes(&self, peer: &Ipv6Addr) -> bool {
+        self.0.excludes(peer)
     }
 
     /// What the driver counted.

@@ -21,7 +21,7 @@ pub struct Policy {
 
 impl HostPolicy for Policy {
     fn serves(&self, ulids: UlidPair, flow: Option<FlowId>) -> bool {
-        self.host.serves(ulids, flow)
+        !self.shared.excludes(&ulids.peer) && self.host.serves(ulids, flow)
     }
 
     fn tag_is_foreign(&self, tag: ContextTag) -> bool {

@@ -6,7 +6,7 @@ use super::resend::Limits;
 use super::send::SendSocket;
 use super::sys::{self, OwnFd};
 use super::watch::Watches;
-use crate::addr::{Fii, FlowId, LocatorPair, UlidPair};
+use crate::addr::{Fii, FlowId, Ipv6Prefix, LocatorPair, UlidPair};
 use crate::engine::{Feedback, LocalLocator, Wake};
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock};
@@ -109,6 +109,8 @@ pub struct Shared {
     pub forks: u32,
     pub thread: Mutex<Option<JoinHandle<()>>>,
     pub counters: Counters,
+    /// Destinations that are the kernel's alone.
+    pub exclude: Vec<Ipv6Prefix>,
     /// What the configuration has kept for sending again.
     pub resend: Option<Limits>,
 }
@@ -201,14 +203,20 @@ impl Shared {
         !self.dead.load(Acquire) && self.forks == sys::forks()
     }
 
-    /// The cell of a pair, made if need be; the flag says that it is new. `None` beyond the cap.
+    /// Does the kernel alone deal with this destination (LS-G-13)?
+    pub fn excludes(&self, peer: &Ipv6Addr) -> bool {
+        self.exclude.iter().any(|p| p.contains(peer))
+    }
+
+    /// The cell of a pair, made if need be; the flag says that it is new. `None` beyond the cap, and for a peer that the
+    /// configuration leaves to the kernel.
     pub fn cell(&self, ulids: UlidPair) -> Option<(Arc<Cell>, bool)> {
         let key = CellKey { ulids, fii: 0 };
         let mut cells = self.cells.lock();
         if let Some(cell) = cells.get(&key) {
             return Some((cell.clone(), false));
         }
-        if cells.len() >= MAX_CELLS {
+        if self.excludes(&ulids.peer) || cells.len() >= MAX_CELLS {
             return None;
         }
         let cell = Arc::new(self.new_cell(Cell::new(ulids)));

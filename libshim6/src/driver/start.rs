@@ -17,7 +17,7 @@ use super::unread::Unread;
 use super::{Handle, log, sys};
 use crate::config::{Config, Suppress};
 use crate::engine::Engine;
-use crate::identity;
+use crate::identity::Places;
 use crate::rng::Rng;
 use std::fmt;
 use std::io;
@@ -76,8 +76,9 @@ pub fn start(config: Config, host: Arc<dyn SocketHost>) -> Result<Handle, StartE
     let icmp = IcmpSocket::open().map_err(raw)?;
     // Without a way to re-inject, contexts would only break what they should save.
     let injector = Injector::open().map_err(doing("re-injection socket"))?;
-    let (identities, problems) = identity::load_all(&config.identities);
-    let addresses = Addresses::open(identities).map_err(doing("rtnetlink"))?;
+    let places = Places::new(&config.identities);
+    let (identities, problems) = places.load();
+    let addresses = Addresses::open(identities, places, config.shim6.clone()).map_err(doing("rtnetlink"))?;
     let claim = Claim::new(&mut rng).map_err(doing("tag prefix"))?;
     let (sender_side, commands) = crossbeam_channel::bounded(MAX_COMMANDS);
     let shared = Arc::new(Shared {
@@ -98,6 +99,7 @@ pub fn start(config: Config, host: Arc<dyn SocketHost>) -> Result<Handle, StartE
         forks: sys::forks(),
         thread: Default::default(),
         counters: Default::default(),
+        exclude: config.shim6.exclude.clone(),
         resend: (config.reap.resend > 0)
             .then_some(Limits { datagrams: config.reap.resend, age: config.reap.resend_age }),
     });

@@ -48,6 +48,8 @@ pub(super) struct Exchange {
     pub(super) reply: Option<Reply>,
     /// Of the R1bis.
     pub(super) packet_tag: ContextTag,
+    /// Pairs that I1 goes over in turn; none: `pair` alone.
+    pub(super) pairs: Vec<LocatorPair>,
     poked: Option<Time>,
 }
 
@@ -61,8 +63,19 @@ impl Exchange {
             deadline: now,
             reply: None,
             packet_tag: ContextTag::new(0),
+            pairs: Vec::new(),
             poked: None,
         }
+    }
+
+    /// I1 of one round, over all pairs; never 0.
+    pub(super) fn turns(&self) -> u32 {
+        u32::try_from(self.pairs.len()).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// Whether a reply may come over `pair`: R1 over each that an I1 may have gone over, R2 over that of the I2.
+    pub(super) fn runs_over(&self, state: ContextState, pair: LocatorPair) -> bool {
+        pair == self.pair || (state == ContextState::I1Sent && self.pairs.contains(&pair))
     }
 }
 
@@ -283,9 +296,18 @@ impl Context {
     /// Send I1 and wait for an answer (S6-7.8-2).
     pub(super) fn send_i1(&mut self, now: Time, io: &mut Io) {
         let Some(exchange) = &mut self.exchange else { return };
+        let turns = exchange.turns();
+        let (round, turn) = (exchange.i1_sent / turns, exchange.i1_sent % turns);
+        if let Some(pair) = exchange.pairs.get(turn as usize) {
+            exchange.pair = *pair;
+        }
         exchange.i1_sent += 1;
         exchange.reply = None;
-        let base = backoff(io.config.shim6.i1_timeout, exchange.i1_sent - 1);
+        let base = match turn + 1 == turns {
+            true => backoff(io.config.shim6.i1_timeout, round),
+            // Not the same again, but over another pair
+            false => io.config.reap.initial_probe_timeout.min(io.config.shim6.i1_timeout),
+        };
         exchange.deadline = now + io.randomised(base);
         self.state = ContextState::I1Sent;
         self.emit_i1(now, io);

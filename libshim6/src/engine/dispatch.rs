@@ -47,6 +47,9 @@ impl Engine {
             Some(Dropped::Full | Dropped::PdsFull) => 127,
             _ => return,
         };
+        if self.io.config.shim6.excludes(&d.source) {
+            return;
+        }
         let control = d.data.get(2).is_some_and(|ty| ty & 0x80 == 0 && *ty != message_type::ERROR);
         if control && check_addresses(d.source, d.destination).is_ok() {
             self.reply_error(d, code, 2);
@@ -57,6 +60,10 @@ impl Engine {
         // S6-12.3-4: before anything is answered
         if let Err(reason) = check_addresses(d.source, d.destination) {
             self.io.counters.drop(Dropped::Malformed(reason));
+            return None;
+        }
+        if self.io.config.shim6.excludes(&d.source) {
+            self.io.counters.drop(Dropped::NotServed);
             return None;
         }
         match wire::parse(d.data) {

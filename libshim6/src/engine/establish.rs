@@ -1,6 +1,5 @@
 //! Context establishment: I1, R1, I2, R2 and their crossings (RFC 5533 sections 7.3 to 7.16).
 
-use super::Engine;
 use super::context::{Claim, Context, Exchange, Reply};
 use super::counters::Dropped;
 use super::io::{ContextState, Datagram};
@@ -8,9 +7,10 @@ use super::locators::LocalSet;
 use super::table::Id;
 use super::validator::{R1Input, Refused};
 use super::verify::{self, Preferences, Refusal};
+use super::{Engine, Io};
 use crate::addr::{ContextTag, Fii, FlowId, UlidPair, is_servable};
-use crate::event::EventKind;
-use crate::rng::Rng;
+use crate::config::Capability;
+use crate::event::{EventKind, FailureCause};
 use crate::time::Time;
 use crate::wire::{I1, I2, Message, Options, R1, R2, error_code};
 
@@ -30,13 +30,22 @@ pub(super) struct Request<'a> {
 }
 
 impl Engine {
-    /// Begin an attempt, if nothing speaks against it (S6-B-1).
-    pub(super) fn initiate(&mut self, now: Time, ulids: UlidPair, flow: Option<FlowId>) -> Option<Id> {
+    /// Begin an attempt, if nothing speaks against it (S6-B-1). `asked`: a program waits for it, so with a peer that is
+    /// known to do Shim6 other pairs than that of the ULIDs are tried too (LS-D-04).
+    pub(super) fn initiate(
+        &mut self,
+        now: Time,
+        ulids: UlidPair,
+        flow: Option<FlowId>,
+        asked: bool,
+    ) -> Option<Id> {
         let ours = |a| self.local.iter().any(|l| l.addr == a);
-        let usable = self.local.iter().any(|l| l.addr == ulids.local && l.operational);
+        let anywhere = asked && self.is_known(now, &ulids.peer);
+        let usable = self.local.iter().any(|l| l.addr == ulids.local && (l.operational || anywhere));
         if !usable
             || !is_servable(&ulids.peer)
             || ours(ulids.peer)
+            || self.forbids(&ulids.peer)
             || self.negative.blocks(now, ulids)
             || self.shared_instance(ulids).is_some()
         {
@@ -49,9 +58,19 @@ impl Engine {
             std::iter::repeat_with(|| self.io.rng.u32()).find(|fii| *fii != 0)?
         };
         let id = self.create(now, ulids, fii, None)?;
+        let pairs = match anywhere {
+            true => self.pairs_to_try(now, self.table.get(id)?),
+            false => vec![ulids.as_locators()],
+        };
+        let Some(first) = pairs.first() else {
+            self.table.remove(id);
+            return None;
+        };
         let ctx = self.table.get_mut(id)?;
         ctx.flow = flow.or(self.trigger.flow(ulids));
-        ctx.exchange = Some(Exchange::new(self.io.rng.u32(), ulids.as_locators(), now));
+        let mut exchange = Exchange::new(self.io.rng.u32(), *first, now);
+        exchange.pairs = pairs;
+        ctx.exchange = Some(exchange);
         ctx.send_i1(now, &mut self.io);
         self.settle(now, id);
         Some(id)
@@ -74,7 +93,8 @@ impl Engine {
             self.io.counters.drop(Dropped::Full);
             return None;
         };
-        let local = LocalSet::new(ulids.local, &self.local, self.io.rng.as_mut());
+        let sibling = self.table.instances(ulids).next().and_then(|id| self.table.get(id)).map(|c| &c.local);
+        let local = LocalSet::new(ulids.local, &self.local, sibling, self.io.rng.as_mut());
         let id = self.table.insert(Context::new(ulids, fii, tag, local, now));
         self.review_pair(now, ulids);
         Some(id)
@@ -85,6 +105,7 @@ impl Engine {
         let Some(ctx) = self.table.get_mut(id) else { return };
         let Some(exchange) = &ctx.exchange else { return };
         let timers = &self.io.config.shim6;
+        let most = timers.i1_retries_max.saturating_add(1).saturating_mul(exchange.turns());
         let retries = match ctx.state {
             ContextState::I2Sent => timers.i2_retries_max,
             ContextState::I2bisSent => timers.i2bis_retries_max,
@@ -93,7 +114,7 @@ impl Engine {
         // The first copy is no retransmission
         if ctx.state != ContextState::I1Sent && exchange.sent <= retries {
             ctx.send_i2(now, &mut self.io, true);
-        } else if exchange.i1_sent <= timers.i1_retries_max {
+        } else if exchange.i1_sent < most {
             // S6-7.12-2, S6-7.19-2, S6-N-18
             ctx.peer_tag = None;
             ctx.send_i1(now, &mut self.io);
@@ -108,8 +129,15 @@ impl Engine {
     pub(super) fn fail(&mut self, now: Time, id: Id, no_support: bool) {
         let Some(mut ctx) = self.table.remove(id) else { return };
         let timers = &self.io.config.shim6;
+        let capable = timers.capability(&ctx.ulids.peer) == Capability::Capable;
+        if ctx.was_established && !no_support {
+            self.former.remember(now, &ctx);
+        }
         if ctx.exclusive {
             // The shared context shows that the peer can be reached and does Shim6
+        } else if no_support && capable {
+            // Another address of ours may fare better with a peer that was said to do Shim6 (LS-D-18)
+            self.negative.failed(ctx.ulids, now + timers.icmp_holddown_time);
         } else if no_support {
             self.negative.no_support(ctx.ulids.peer, now + timers.icmp_holddown_time);
         } else {
@@ -132,7 +160,8 @@ impl Engine {
         let ours = |a| self.local.iter().any(|l| l.addr == a);
         // A ULID that vanished from the host lives on in its contexts, and they may be forked (LS-H-33)
         let local = ours(ulids.local) || self.table.instances(ulids).next().is_some();
-        let good = is_servable(&ulids.local) && is_servable(&ulids.peer);
+        let excluded = self.io.config.shim6.excludes(&ulids.peer);
+        let good = is_servable(&ulids.local) && is_servable(&ulids.peer) && !excluded;
         (local && good && !ours(ulids.peer)).then_some((ulids, fii))
     }
 
@@ -190,6 +219,8 @@ impl Engine {
             return self.io.counters.drop(Dropped::State);
         }
         if let Some(exchange) = &mut ctx.exchange {
+            // The validator is good for this pair
+            exchange.pair = d.back();
             exchange.reply = Some(Reply { nonce: m.responder_nonce, validator });
             exchange.sent = 0;
         }
@@ -204,7 +235,8 @@ impl Engine {
     /// The context whose exchange runs over the pair that `d` came by, with this Initiator Nonce (S6-12.4-2, S6-N-10).
     fn by_exchange(&self, d: &Datagram<'_>, nonce: u32) -> Option<Id> {
         self.table.by_nonce(nonce).find(|id| {
-            self.table.get(*id).is_some_and(|c| c.exchange.as_ref().is_some_and(|e| e.pair == d.back()))
+            let ctx = self.table.get(*id);
+            ctx.is_some_and(|c| c.exchange.as_ref().is_some_and(|e| e.runs_over(c.state, d.back())))
         })
     }
 
@@ -275,7 +307,13 @@ impl Engine {
         let id = match id {
             Some(id) => id,
             None => match self.create(now, r.ulids, r.fii, r.packet_tag) {
-                Some(id) => id,
+                Some(id) => {
+                    // Other processes of this host are to fork, also where the peer was first
+                    if r.fii == 0 {
+                        self.io.host.owns_default(r.ulids);
+                    }
+                    id
+                }
                 None => return,
             },
         };
@@ -292,9 +330,10 @@ impl Engine {
         ctx.claims.push_back(claim);
         let offer = self.affordable(id, offer);
         let Some(ctx) = self.table.get_mut(id) else { return };
-        let bad = commit(ctx, offer, r.options, self.io.rng.as_mut());
+        let bad = commit(ctx, &mut self.io, offer, r.options);
         ctx.tune(&self.io);
-        if ctx.peer_tag.replace(r.tag).is_some_and(|old| old != r.tag) {
+        let anew = ctx.peer_tag.replace(r.tag).is_some_and(|old| old != r.tag);
+        if anew {
             ctx.requests.clear();
             self.io.counters.recovered += 1;
         }
@@ -325,6 +364,9 @@ impl Engine {
             }
             ctx.refresh_local(now, &mut self.io, &self.local);
             ctx.update_candidates(now, &mut self.io);
+            if anew {
+                ctx.reap.peer_began_anew(&mut self.io.env(now), d.back());
+            }
         }
         self.settle(now, id);
     }
@@ -362,9 +404,10 @@ impl Engine {
         };
         let offer = self.affordable(id, offer);
         let Some(ctx) = self.table.get_mut(id) else { return };
-        let bad = commit(ctx, offer, &m.options, self.io.rng.as_mut());
+        let bad = commit(ctx, &mut self.io, offer, &m.options);
         ctx.tune(&self.io);
-        if ctx.peer_tag.replace(m.responder_tag).is_some_and(|old| old != m.responder_tag) {
+        let anew = ctx.peer_tag.replace(m.responder_tag).is_some_and(|old| old != m.responder_tag);
+        if anew {
             ctx.requests.clear();
         }
         self.peer_flags(id, m.options.capabilities, true);
@@ -388,6 +431,10 @@ impl Engine {
         if let Some(ctx) = self.table.get_mut(id) {
             ctx.refresh_local(now, &mut self.io, &self.local);
             ctx.update_candidates(now, &mut self.io);
+            if anew {
+                ctx.reap.peer_began_anew(&mut self.io.env(now), d.back());
+                ctx.reap.established_by_r2(&mut self.io.env(now));
+            }
         }
         self.settle(now, id);
     }
@@ -396,7 +443,9 @@ impl Engine {
     fn become_established(&mut self, now: Time, id: Id, by_r2: bool) {
         let Some(ctx) = self.table.get_mut(id) else { return };
         ctx.state = ContextState::Established;
-        ctx.exchange = None;
+        // Where other pairs had to be tried, that of the ULIDs is not to be trusted
+        let elsewhere =
+            ctx.exchange.take().is_some_and(|e| e.pairs.len() > 1 && e.pair != ctx.ulids.as_locators());
         let again = std::mem::replace(&mut ctx.was_established, true);
         ctx.local.accept(ctx.local.addresses(), ctx.local.list().is_some());
         ctx.local.untrim();
@@ -409,6 +458,9 @@ impl Engine {
         ctx.reap.resume(&mut self.io.env(now));
         if by_r2 {
             ctx.reap.established_by_r2(&mut self.io.env(now));
+        }
+        if elsewhere {
+            ctx.reap.explore(&mut self.io.env(now), FailureCause::SendTimeout);
         }
         if self.io.config.reap.hot_standby {
             ctx.set_hot_standby(now, true);
@@ -437,18 +489,13 @@ impl Engine {
 
 /// Record a verified offer and the Keepalive Timeout. Preferences that do not fit are ignored and reported (S6-N-30):
 /// the code and offset of the Error.
-fn commit(
-    ctx: &mut Context,
-    offer: verify::Offer,
-    options: &Options,
-    rng: &mut dyn Rng,
-) -> Option<(u8, usize)> {
+fn commit(ctx: &mut Context, io: &mut Io, offer: verify::Offer, options: &Options) -> Option<(u8, usize)> {
     let bad = match offer.preferences {
         Preferences::Absent | Preferences::Fit(_) => None,
         Preferences::Generation { offset } => Some((error_code::GENERATION, offset)),
         Preferences::Count { offset } => Some((error_code::LOCATOR_COUNT, offset)),
     };
-    offer.commit(&mut ctx.peer, rng);
+    offer.commit(&mut ctx.peer, &io.config.shim6, io.rng.as_mut());
     // Another implementation may have taken the place of one that knew milliseconds
     ctx.precise = false;
     ctx.announce(options);

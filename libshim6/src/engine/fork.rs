@@ -156,10 +156,11 @@ impl Engine {
             self.settle(now, *id);
         }
         if ids.is_empty() {
-            let due = self.trigger.count(now, ulids, packets, bytes, flow);
+            let due = self.trigger.count(now, ulids, packets, bytes, flow)
+                || (self.is_capable(&ulids.peer) && !self.trigger.off());
             let seen = self.trigger.seen(now, ulids);
             if seen.and_then(|seen| self.io.host.wants_context(ulids, seen)).unwrap_or(due) {
-                self.initiate(now, ulids, flow);
+                self.initiate(now, ulids, flow, false);
             }
             self.io.changed.insert(ulids);
         }
@@ -188,8 +189,9 @@ impl Engine {
             // Bounded by poll_timeout: the entry's end brings poll_changed
             // No context is ever made to an address of this host
             let ours = self.local.iter().any(|l| l.addr == ulids.peer);
-            let never = ours || self.negative.holds(ulids);
-            return if never { Wake::default() } else { self.trigger.wake(ulids) };
+            let never = ours || self.forbids(&ulids.peer) || self.negative.holds(ulids);
+            let eager = self.is_capable(&ulids.peer);
+            return if never { Wake::default() } else { self.trigger.wake(ulids, eager) };
         };
         if !ctx.established() {
             return Wake::default();
@@ -208,7 +210,7 @@ impl Engine {
         match id.and_then(|id| self.table.get(id)) {
             Some(c) if c.active() => Setup::Up,
             Some(_) => Setup::Running,
-            None if fii == 0 && self.negative.holds(ulids) => Setup::Failed,
+            None if fii == 0 && (self.negative.holds(ulids) || self.forbids(&ulids.peer)) => Setup::Failed,
             None => Setup::None,
         }
     }

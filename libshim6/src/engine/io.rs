@@ -59,6 +59,8 @@ pub struct LocalLocator {
     pub operational: bool,
     /// Preferred lifetime is over; ranks behind others.
     pub deprecated: bool,
+    /// Group of its interface: only locators of one group stand in one set (LS-G-14). 0 unless configured.
+    pub group: u32,
     /// The HBA set or CGA that it belongs to, if any (DESIGN section 8).
     pub identity: Option<Arc<Identity>>,
 }
@@ -137,7 +139,8 @@ pub trait HostPolicy: Send {
     /// Does an open socket use the pair (S6-9-2)?
     fn in_use(&self, ulids: UlidPair) -> bool;
     /// May a context that we start be the default one (FII 0), as no other process of this host has it (DESIGN section
-    /// 5)? Asked once for each attempt; if not, the context forks.
+    /// 5)? Asked once for each attempt; if not, the context forks. Asked too, and the answer left aside, when the peer has
+    /// made it the default one.
     fn owns_default(&self, _ulids: UlidPair) -> bool {
         true
     }

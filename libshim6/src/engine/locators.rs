@@ -51,6 +51,8 @@ pub(super) struct Change {
 pub(super) struct LocalSet {
     ulid: Ipv6Addr,
     identity: Option<Arc<Identity>>,
+    /// Group of the interface that has the ULID, or had it last (LS-G-14).
+    group: u32,
     /// In the order of the list; holds the ULID always (S6-2-4).
     offered: Vec<Offered>,
     /// The peer got a list from us, so it needs to hear of changes.
@@ -69,11 +71,22 @@ pub(super) struct LocalSet {
 }
 
 impl LocalSet {
-    pub(super) fn new(ulid: Ipv6Addr, host: &[LocalLocator], rng: &mut dyn Rng) -> LocalSet {
-        let identity = host.iter().find(|l| l.addr == ulid).and_then(|l| l.identity.clone());
+    /// `sibling` is that of another context with the ULID: it knows what a ULID that vanished from the host was (LS-H-33).
+    pub(super) fn new(
+        ulid: Ipv6Addr,
+        host: &[LocalLocator],
+        sibling: Option<&LocalSet>,
+        rng: &mut dyn Rng,
+    ) -> LocalSet {
+        let (identity, group) = match (host.iter().find(|l| l.addr == ulid), sibling) {
+            (Some(own), _) => (own.identity.clone(), own.group),
+            (None, Some(sibling)) => (sibling.identity.clone(), sibling.group),
+            (None, None) => (None, 0),
+        };
         let mut set = LocalSet {
             ulid,
             identity,
+            group,
             offered: vec![Offered {
                 addr: ulid,
                 ifindex: 0,
@@ -100,6 +113,9 @@ impl LocalSet {
 
     /// Compare with the addresses that the host has now. Members of the list keep their places.
     pub(super) fn refresh(&mut self, host: &[LocalLocator], rng: &mut dyn Rng) -> Change {
+        if let Some(own) = host.iter().find(|l| l.addr == self.ulid) {
+            self.group = own.group;
+        }
         let wanted = self.wanted(host);
         let mut next: Vec<Offered> = Vec::with_capacity(wanted.len());
         for old in &self.offered {
@@ -172,7 +188,8 @@ impl LocalSet {
     /// key that can sign: all (LS-H-26, LS-H-27, LS-H-29, LS-H-30).
     fn wanted(&self, host: &[LocalLocator]) -> Vec<Offered> {
         let members = |l: &&LocalLocator| {
-            l.addr == self.ulid || self.identity.as_ref().is_some_and(|i| i.can_sign() || i.contains(&l.addr))
+            let proven = |i: &Arc<Identity>| i.can_sign() || i.contains(&l.addr);
+            l.addr == self.ulid || (l.group == self.group && self.identity.as_ref().is_some_and(proven))
         };
         let mut out: Vec<Offered> = host
             .iter()
@@ -412,6 +429,8 @@ pub(super) struct PeerLocator {
     pub(super) method: u8,
     /// Return routability was shown by a Probe (S6-6-2).
     pub(super) probed: bool,
+    /// The configuration leaves this destination to the kernel: nothing is sent there (LS-G-13).
+    barred: bool,
     /// The last test failed; forgotten then (API-ERR-11).
     unreachable_until: Option<Time>,
     pub(super) preference: Preference,
@@ -436,6 +455,7 @@ impl PeerSet {
             addr: ulid,
             method: 0,
             probed: false,
+            barred: false,
             unreachable_until: None,
             preference: Preference::default(),
             rank: 0,
@@ -444,15 +464,21 @@ impl PeerSet {
     }
 
     /// The whole new list replaces the old one; what is known of reachability stays (S6-5.10-2, S6-6-2).
-    pub(super) fn replace(&mut self, generation: u32, list: &[(u8, Ipv6Addr)]) {
-        let probed = |a: &Ipv6Addr| self.locators.iter().any(|l| l.addr == *a && l.probed);
+    pub(super) fn replace(
+        &mut self,
+        generation: u32,
+        list: &[(u8, Ipv6Addr)],
+        barred: impl Fn(&Ipv6Addr) -> bool,
+    ) {
+        let known = |a: &Ipv6Addr| self.locators.iter().find(|l| l.addr == *a);
         let next = list
             .iter()
             .map(|(method, addr)| PeerLocator {
                 addr: *addr,
                 method: *method,
-                probed: probed(addr),
-                unreachable_until: None,
+                probed: known(addr).is_some_and(|l| l.probed),
+                barred: barred(addr),
+                unreachable_until: known(addr).and_then(|l| l.unreachable_until),
                 preference: Preference::default(),
                 rank: 0,
             })
@@ -551,18 +577,18 @@ impl PeerSet {
 
     /// May payload go there at once: listed, and reachability was shown or is not needed?
     pub(super) fn is_usable(&self, addr: &Ipv6Addr) -> bool {
-        self.locators.iter().any(|l| l.addr == *addr && (l.probed || l.addr == self.ulid))
+        self.locators.iter().any(|l| l.addr == *addr && !l.barred && (l.probed || l.addr == self.ulid))
     }
 
-    /// In the list in force?
+    /// In the list in force, and a destination?
     pub(super) fn lists(&self, addr: &Ipv6Addr) -> bool {
-        self.locators.iter().any(|l| l.addr == *addr)
+        self.locators.iter().any(|l| l.addr == *addr && !l.barred)
     }
 
     /// Destinations; a ULID that its own list leaves out is none (S6-N-36). Of duplicates the first counts.
     pub(super) fn candidates(&self) -> Vec<PeerCandidate> {
         let mut out: Vec<PeerCandidate> = Vec::with_capacity(self.locators.len());
-        for l in &self.locators {
+        for l in self.locators.iter().filter(|l| !l.barred) {
             if !out.iter().any(|c| c.addr == l.addr) {
                 out.push(PeerCandidate {
                     addr: l.addr,
@@ -595,7 +621,7 @@ impl PeerSet {
                 cga: l.method == method::CGA || (l.method == method::HBA && key),
                 verified: true,
                 probed: l.probed,
-                broken: l.preference.flags & preference_flag::BROKEN != 0,
+                broken: l.barred || l.preference.flags & preference_flag::BROKEN != 0,
                 unreachable: l.unreachable_until.is_some(),
                 accepted: true,
                 preference: settings.peer_preferences.get(&l.addr).copied().unwrap_or(sent(&l.preference)),

@@ -16,11 +16,12 @@
 //! | `suppress` | header suppression: flags, and the flows that must stay told apart |
 //! | `dispatch` | which context a packet or an ICMPv6 error belongs to, Error messages |
 //! | `validator`, `limit` | what makes strangers harmless |
-//! | `trigger` | when a ULID pair gets a context, and when it is not tried again |
+//! | `trigger`, `contact` | when a ULID pair gets a context, when it is not tried again, what is known of the peer before |
 //! | `icmp` | ICMPv6 errors, mapped back for the application |
 //! | [`reap`], [`pairs`] | reachability of locator pairs |
 
 mod back;
+mod contact;
 mod context;
 mod counters;
 mod dispatch;
@@ -61,6 +62,7 @@ use crate::event::{DiscardReason, Event, EventKind};
 use crate::rng::Rng;
 use crate::time::Time;
 use crate::wire::{ErrorMessage, Message};
+use contact::Former;
 use limit::Limiter;
 use reap::Env;
 use std::collections::{BTreeSet, VecDeque};
@@ -84,6 +86,7 @@ pub struct Engine {
     table: Table,
     trigger: Trigger,
     negative: Negative,
+    former: Former,
     validators: Validators,
     tags: Tags,
     flows: Flows,
@@ -157,6 +160,7 @@ impl Engine {
             table: Table::default(),
             trigger: Trigger::new(config.trigger.clone()),
             negative: Negative::default(),
+            former: Former::default(),
             flows: Flows::default(),
             validators: Validators::new(rng.as_mut(), shim6.validator_min_lifetime),
             tags: Tags::new(rng.as_mut(), tag_prefix),
@@ -223,7 +227,7 @@ impl Engine {
     /// ago (S6-B-1), or if the ULIDs cannot be served.
     pub fn establish(&mut self, now: Time, ulids: UlidPair, flow: Option<FlowId>) {
         self.io.now = now;
-        self.initiate(now, ulids, flow);
+        self.initiate(now, ulids, flow, true);
     }
 
     /// The kernel refused to send on `pair`: local evidence that it does not work (RE-PS-16).
@@ -395,6 +399,9 @@ impl Engine {
         self.release_held(now, id);
         if let Some(mut ctx) = self.table.remove(id) {
             self.io.changed.insert(ctx.ulids);
+            if ctx.was_established {
+                self.former.remember(now, &ctx);
+            }
             ctx.state = ContextState::I1Sent;
             ctx.tell_pair(now, &mut self.io);
             self.io.event(now, ctx.ulids, ctx.fii, EventKind::Discarded { reason });

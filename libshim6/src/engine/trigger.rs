@@ -40,7 +40,8 @@ impl Trigger {
         Trigger { config, pairs: BTreeMap::new(), order: VecDeque::new(), ages: BTreeSet::new(), serial: 0 }
     }
 
-    fn off(&self) -> bool {
+    /// No context is ever set up by itself (LS-H-06).
+    pub(super) fn off(&self) -> bool {
         let TriggerConfig { bytes, age, packets } = &self.config;
         bytes.is_none() && age.is_none() && packets.is_none()
     }
@@ -110,12 +111,12 @@ impl Trigger {
         self.pairs.get(&ulids).and_then(|t| t.flow)
     }
 
-    /// What is left until the trigger fires.
-    pub(super) fn wake(&self, ulids: UlidPair) -> Wake {
+    /// What is left until the trigger fires; `eager`: it fires with the next datagram.
+    pub(super) fn wake(&self, ulids: UlidPair, eager: bool) -> Wake {
         if self.off() {
             return Wake::default();
         }
-        let Some(t) = self.pairs.get(&ulids) else {
+        let Some(t) = self.pairs.get(&ulids).filter(|_| !eager) else {
             // The first datagram starts the age
             return Wake { on_sent: true, on_received: true, ..Wake::default() };
         };

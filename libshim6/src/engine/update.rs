@@ -246,7 +246,7 @@ impl Engine {
             if offer.list.is_some() {
                 ctx.list_replaced();
             }
-            offer.commit(&mut ctx.peer, self.io.rng.as_mut());
+            offer.commit(&mut ctx.peer, &self.io.config.shim6, self.io.rng.as_mut());
             if ctx.requests.len() >= MAX_REQUESTS {
                 ctx.requests.pop_front();
             }

@@ -3,6 +3,7 @@
 
 use super::locators::PeerSet;
 use crate::addr::is_servable;
+use crate::config::Shim6Config;
 use crate::crypto::{Pds, verify_cga, verify_hba, verify_signature};
 use crate::rng::Rng;
 use crate::wire::{Options, Preference, method};
@@ -132,7 +133,7 @@ impl Offer {
     }
 
     /// Record everything. A message without list leaves the list as it is (S6-N-6).
-    pub(super) fn commit(self, peer: &mut PeerSet, rng: &mut dyn Rng) {
+    pub(super) fn commit(self, peer: &mut PeerSet, config: &Shim6Config, rng: &mut dyn Rng) {
         // The PDS that a kept list was verified with stays with it
         if let Some(pds) = self.pds
             && (self.list.is_some() || peer.pds().is_none())
@@ -140,7 +141,7 @@ impl Offer {
             peer.set_pds(pds);
         }
         if let Some((generation, list)) = self.list {
-            peer.replace(generation, &list);
+            peer.replace(generation, &list, |addr| config.excludes(addr));
         }
         if let Preferences::Fit(elements) = &self.preferences {
             peer.prefer(elements, rng);

@@ -36,18 +36,39 @@ pub fn user_dir() -> Option<PathBuf> {
     Some(config.join("shim6").join("identities"))
 }
 
+/// The places that identities are looked for in.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    extra: Vec<PathBuf>,
+    standard: Vec<PathBuf>,
+}
+
+impl Places {
+    /// `extra` (files, or directories with `*.pem` files), then the user's directory, as the environment names it now, and
+    /// the system's.
+    pub fn new(extra: &[PathBuf]) -> Places {
+        let standard = user_dir().into_iter().chain([PathBuf::from(SYSTEM_DIR)]).collect();
+        Places { extra: extra.to_vec(), standard }
+    }
+
+    /// What is there now; see [`load_all`].
+    pub fn load(&self) -> (Vec<Arc<Identity>>, Vec<LoadProblem>) {
+        let (found, problems) = load_from(&self.extra, &self.standard);
+        (found.into_iter().map(|(_, identity)| identity).collect(), problems)
+    }
+}
+
 /// All identities of the places `extra` (files, or directories with `*.pem` files), the user's directory and the
 /// system's, in this order, each once. A file that cannot be used is a problem and does not stop the others; a standard
 /// directory that does not exist is none.
 pub fn load_all(extra: &[PathBuf]) -> (Vec<Arc<Identity>>, Vec<LoadProblem>) {
-    let (found, problems) = load_files(extra);
-    (found.into_iter().map(|(_, identity)| identity).collect(), problems)
+    Places::new(extra).load()
 }
 
 /// As [`load_all`], with the file that each identity is from.
 pub fn load_files(extra: &[PathBuf]) -> (Vec<(PathBuf, Arc<Identity>)>, Vec<LoadProblem>) {
-    let standard = user_dir().into_iter().chain([PathBuf::from(SYSTEM_DIR)]).collect::<Vec<_>>();
-    load_from(extra, &standard)
+    let places = Places::new(extra);
+    load_from(&places.extra, &places.standard)
 }
 
 pub(super) fn load_from(

@@ -35,8 +35,8 @@ pub use file::{
     FileError, KeyPlace, LABEL, MAX_FILE, from_text, parameters, parse, private_key, to_file, to_text,
 };
 pub use load::{
-    EXTENSION, LoadProblem, SYSTEM_DIR, load_all, load_files, read, read_contents, read_key, read_placed,
-    user_dir,
+    EXTENSION, LoadProblem, Places, SYSTEM_DIR, load_all, load_files, read, read_contents, read_key,
+    read_placed, user_dir,
 };
 
 use crate::crypto::{

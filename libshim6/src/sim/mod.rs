@@ -481,6 +481,7 @@ pub fn hba_locators(host: u16, n: usize, seed: u64) -> Vec<LocalLocator> {
         ifindex: i as u32 + 1,
         operational: true,
         deprecated: false,
+        group: 0,
         identity: Some(identity.clone()),
     };
     identity.members().enumerate().map(locator).collect()

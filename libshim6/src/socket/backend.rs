@@ -41,6 +41,10 @@ pub trait Backend: Send + Sync {
     fn socket_closing(&self, fd: RawFd);
     /// An address with an identity on the same interface and of the same scope as `local`, which has none.
     fn identity_source_for(&self, local: Ipv6Addr) -> Option<Ipv6Addr>;
+    /// Does the kernel alone deal with this destination?
+    fn excludes(&self, _peer: &Ipv6Addr) -> bool {
+        false
+    }
     /// End, and wait for that, but not longer than this.
     fn end(&self, _limit: Duration) {}
     /// A socket sends by the cell from now on.
@@ -121,6 +125,9 @@ impl Backend for Handle {
     }
     fn identity_source_for(&self, local: Ipv6Addr) -> Option<Ipv6Addr> {
         self.identity_source_for(local)
+    }
+    fn excludes(&self, peer: &Ipv6Addr) -> bool {
+        self.excludes(peer)
     }
     fn end(&self, limit: Duration) {
         self.stop_within(limit);

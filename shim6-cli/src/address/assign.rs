@@ -64,7 +64,7 @@ pub(super) fn run(args: &AssignArgs) -> Result<ExitCode, String> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+pub(super) enum Outcome {
     Done,
     /// Some addresses are not usable.
     Failed,
@@ -154,7 +154,7 @@ fn put(
 }
 
 /// Wait until the new addresses can be used, or another host is found to have one.
-fn wait_for_dad(added: &[(u32, Ipv6Addr)], links: &[Link]) -> Result<Outcome, String> {
+pub(super) fn wait_for_dad(added: &[(u32, Ipv6Addr)], links: &[Link]) -> Result<Outcome, String> {
     let mut left: Vec<(u32, Ipv6Addr)> = added.to_vec();
     for step in 0..DAD_WAIT.as_millis() / DAD_STEP.as_millis() {
         // A link that was just set up gets carrier some time later
@@ -198,7 +198,7 @@ fn wait_for_dad(added: &[(u32, Ipv6Addr)], links: &[Link]) -> Result<Outcome, St
 }
 
 /// Take the members away from wherever they are.
-fn withdraw(identity: &Identity) -> Result<(), String> {
+pub(super) fn withdraw(identity: &Identity) -> Result<(), String> {
     for a in addresses()?.iter().filter(|a| identity.contains(&a.addr)) {
         match del_address(a.ifindex, a.addr, a.prefix_len) {
             Err(e) if e.kind() != ErrorKind::AddrNotAvailable => return Err(e.to_string()),
@@ -263,6 +263,6 @@ fn remove(
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn addresses() -> Result<Vec<Address>, String> {
+pub(super) fn addresses() -> Result<Vec<Address>, String> {
     list_addresses().map_err(|e| format!("cannot list the addresses: {e}"))
 }

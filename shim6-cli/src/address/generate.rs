@@ -146,7 +146,7 @@ fn read_job(file: &Path) -> Result<Job, String> {
     Ok(job)
 }
 
-fn with_ending(path: &Path, ending: &str) -> PathBuf {
+pub(super) fn with_ending(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     name.into()
@@ -185,7 +185,7 @@ fn prefixes(args: &GenerateArgs) -> Result<Vec<[u8; 8]>, String> {
 }
 
 /// Search on `threads` threads. What was done is saved to `state` now and then, and when a signal ends the search.
-fn find(job: &mut Job, state: &Path, threads: usize) -> Result<Identity, String> {
+pub(super) fn find(job: &mut Job, state: &Path, threads: usize) -> Result<Identity, String> {
     let search = job.search()?;
     if job.sec == 0 {
         return job.finish(job.start);

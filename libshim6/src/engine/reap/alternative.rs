@@ -145,7 +145,7 @@ impl Reap {
     }
 
     /// `true` if that is another pair.
-    fn move_to(&mut self, new: LocatorPair) -> bool {
+    pub(super) fn move_to(&mut self, new: LocatorPair) -> bool {
         let old = std::mem::replace(&mut self.current, new);
         if new != old {
             self.counters.pair_changes += 1;

@@ -3,7 +3,7 @@
 use super::reports::pair_of;
 use super::{Action, Env, Exploration, RECORDS_LIFETIME, Reap, TestOutcome};
 use crate::addr::LocatorPair;
-use crate::event::{Evidence, FailureCause};
+use crate::event::{Evidence, FailureCause, SwitchCause};
 use crate::time::Time;
 use crate::wire::{Probe, ProbeBlock, ReapState};
 use std::time::Duration;
@@ -324,6 +324,22 @@ impl Reap {
         }
         self.records_expire = Some(now + RECORDS_LIFETIME);
         Some(Action::ExplorationEnded { started: e.started, pair: self.current })
+    }
+
+    /// The peer has lost the context and set it up anew. The exchange came by `pair` in both directions, and the peer sends
+    /// by it: so does this node, if it may, and an exploration under way is over, of which the peer knows nothing.
+    pub fn peer_began_anew(&mut self, env: &mut Env, pair: LocatorPair) {
+        if !self.candidates.contains(pair) || self.candidates.broken.contains(&pair.peer) {
+            return;
+        }
+        self.end_test(TestOutcome::Aborted);
+        self.timers.stop_all();
+        self.gaps.interrupted();
+        if self.move_to(pair) {
+            self.explain(SwitchCause::Preferred, Evidence::Test);
+        }
+        let ended = self.become_operational(env.now, &[pair]);
+        self.actions.extend(ended);
     }
 
     /// The next Probe of the schedule.

@@ -56,6 +56,15 @@ fn each_process_of_the_peer_has_an_instance_for_its_flow() {
     assert_eq!(state(fii), Some(wire::ReapState::Exploring));
 }
 
+// S6-7.7-2, LS-P-05: the default context is held by its process, whoever began, or a second process would take its place.
+#[test]
+fn the_default_context_is_held_where_the_peer_began_it() {
+    let (w, fii) = two_processes(9);
+    assert_ne!(fii, 0);
+    let asked = w.hosts[1].policy.lock().unwrap().asked_default.clone();
+    assert_eq!(asked, [w.ulids(1, 0)], "for the first instance, not for the fork");
+}
+
 // A flow that the Flow option did not name is learned from where it is heard, and follows when it moves.
 #[test]
 fn a_flow_belongs_to_the_instance_by_which_it_was_heard() {

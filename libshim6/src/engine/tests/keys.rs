@@ -23,7 +23,14 @@ fn long_key() -> Arc<SigningKey> {
 }
 
 fn locator(addr: Ipv6Addr, ifindex: u32, identity: Option<&Arc<Identity>>) -> LocalLocator {
-    LocalLocator { addr, ifindex, operational: true, deprecated: false, identity: identity.cloned() }
+    LocalLocator {
+        addr,
+        ifindex,
+        operational: true,
+        deprecated: false,
+        group: 0,
+        identity: identity.cloned(),
+    }
 }
 
 fn prefix(net: u16, link: u16) -> [u8; 8] {
@@ -40,7 +47,7 @@ fn public_cga(net: u16, key: &SigningKey) -> Identity {
 }
 
 /// A host with a CGA and `n` ordinary addresses.
-fn cga_host(net: u16, n: u32, which: usize) -> Vec<LocalLocator> {
+pub(super) fn cga_host(net: u16, n: u32, which: usize) -> Vec<LocalLocator> {
     let key = key(which);
     let identity = Arc::new(public_cga(net, &key).with_key(key).unwrap());
     let ulid = identity.members().next().unwrap();

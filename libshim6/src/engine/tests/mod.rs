@@ -2,6 +2,7 @@
 
 mod api;
 mod attacks;
+mod contact;
 mod crossing;
 mod establish;
 mod feedback;
@@ -58,6 +59,7 @@ pub(super) struct Policy {
     pub(super) foreign: bool,
     pub(super) first: bool,
     pub(super) owns_default: bool,
+    pub(super) asked_default: Vec<UlidPair>,
     pub(super) takes_bare: bool,
     pub(super) heuristic: Option<fn(PairTraffic) -> Option<bool>>,
     pub(super) fork_in_use: bool,
@@ -85,8 +87,10 @@ impl HostPolicy for Shared {
     fn in_use(&self, _: UlidPair) -> bool {
         self.0.lock().unwrap().in_use
     }
-    fn owns_default(&self, _: UlidPair) -> bool {
-        self.0.lock().unwrap().owns_default
+    fn owns_default(&self, ulids: UlidPair) -> bool {
+        let mut p = self.0.lock().unwrap();
+        p.asked_default.push(ulids);
+        p.owns_default
     }
     fn takes_bare(&self, _: UlidPair, _: Option<FlowId>) -> bool {
         self.0.lock().unwrap().takes_bare
@@ -124,6 +128,7 @@ impl Host {
             foreign: false,
             first: true,
             owns_default: true,
+            asked_default: Vec::new(),
             takes_bare: true,
             heuristic: None,
             fork_in_use: true,
@@ -187,7 +192,7 @@ pub(super) struct World {
 }
 
 pub(super) fn plain(a: &str, ifindex: u32) -> LocalLocator {
-    LocalLocator { addr: addr(a), ifindex, operational: true, deprecated: false, identity: None }
+    LocalLocator { addr: addr(a), ifindex, operational: true, deprecated: false, group: 0, identity: None }
 }
 
 /// Addresses of an HBA set for the prefixes `net:N00::/64`.
@@ -211,6 +216,7 @@ pub(super) fn hba(net: u16, prefixes: &[u16], seed: u64) -> Vec<LocalLocator> {
             ifindex: i as u32 + 1,
             operational: true,
             deprecated: false,
+            group: 0,
             identity: Some(identity.clone()),
         })
         .collect()

@@ -3,6 +3,7 @@
 use super::matrix::offer;
 use super::*;
 use crate::engine::Dropped;
+use crate::engine::IcmpKind;
 use crate::event::DiscardReason;
 use crate::wire::{I1, I2, Options, R2};
 
@@ -58,6 +59,35 @@ fn recovery_and_establishment_cross() {
         w.establish(1, 0);
         w.run(secs(60));
         w.assert_converged();
+    }
+}
+
+/// The program of the peer has ended while the last packets for it were under way, and another one begins: no path has
+/// failed, and payload stays on the pair by which the new one was heard.
+#[test]
+fn a_peer_that_begins_anew_ends_the_doubts_about_its_path() {
+    for delay in [0, 20, 60, 150, 700] {
+        let mut w = World::connected(2, 48);
+        w.run(secs(1));
+        let (info, pair) = (w.info(0).unwrap(), w.ulids(0, 1).as_locators());
+        let gone = std::rc::Rc::new(std::cell::Cell::new(true));
+        let is_gone = gone.clone();
+        w.pass = Box::new(move |s| s.host == 1 || !is_gone.get());
+        let quote = wire::emit_payload_header(info.peer_tag.unwrap(), 17);
+        w.hosts[0].engine.handle_icmp(w.now, IcmpKind::Unreachable, pair, &quote);
+        w.flush();
+        w.run(ms(delay));
+        assert_eq!(w.hosts[0].engine.counters().explorations, 1);
+        w.restart(1, 89);
+        gone.set(false);
+        w.establish(1, 0);
+        w.run(secs(20));
+        w.assert_converged();
+        assert_ne!(w.info(0).unwrap().peer_tag, info.peer_tag);
+        for host in &w.hosts {
+            assert!(!host.events.iter().any(|e| matches!(e.kind, EventKind::PairChanged { .. })), "{delay}");
+        }
+        assert_eq!(w.info(0).unwrap().current, pair);
     }
 }
 

@@ -510,7 +510,7 @@ fn a_list_that_is_too_long_is_cut_at_its_end() {
     // S6-5.1-4, HC-USE-17
     let host = hba(0xa, &[1, 2, 3, 4, 5], 1);
     let mut rng = SeededRng::new(1);
-    let mut set = crate::engine::locators::LocalSet::new(host[0].addr, &host, &mut rng);
+    let mut set = crate::engine::locators::LocalSet::new(host[0].addr, &host, None, &mut rng);
     let generation = set.list().expect("a list").generation;
     set.trim(3, &host[4].addr, &mut rng);
     let list = set.list().expect("a list");

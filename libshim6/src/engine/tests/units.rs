@@ -158,7 +158,7 @@ fn a_set_never_uses_a_generation_twice_in_a_row_and_keeps_its_order() {
     // S6-N-3, S6-5.15.2-5, S6-5.15.2-4, S6-2-4
     let all = hba(0xa, &[1, 2, 3], 1);
     let mut rng = SeededRng::new(5);
-    let mut set = LocalSet::new(all[0].addr, &all[..2], &mut rng);
+    let mut set = LocalSet::new(all[0].addr, &all[..2], None, &mut rng);
     let mut seen = BTreeSet::new();
     assert!(seen.insert(set.list().unwrap().generation));
     for i in 0..200 {

@@ -179,7 +179,9 @@ pub unsafe fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> Outco
 /// now, and is connected elsewhere until it is connected to its peer.
 fn prepare(socket: &Pinned, fd: c_int, to: &SocketAddrV6) -> bool {
     socket.set(flag::TRIED, true);
-    let Some(engine) = backend::ensure() else { return false };
+    let Some(engine) = backend::ensure().filter(|e| !e.backend.excludes(to.ip())) else {
+        return false;
+    };
     let open = |name: &SocketAddrV6| match socket.has(flag::RAW) {
         true => name.ip().is_unspecified(),
         false => name.port() == 0,
