@@ -384,6 +384,14 @@ impl Context {
         }
     }
 
+    /// The peer lost the context and set it up anew, by an exchange on `pair`. An exchange is no probe, so it shows a pair
+    /// that may carry payload already, or needs no probe (RE-RP-14).
+    pub(super) fn peer_began_anew(&mut self, now: Time, io: &mut Io, pair: LocatorPair) {
+        if pair == self.ulids.as_locators() || pair == self.reap.current() {
+            self.reap.peer_began_anew(&mut io.env(now), pair);
+        }
+    }
+
     /// Do what REAP asks for, and report it.
     pub(super) fn run_reap(&mut self, now: Time, io: &mut Io) {
         while let Some(action) = self.reap.poll_action() {

@@ -365,7 +365,7 @@ impl Engine {
             ctx.refresh_local(now, &mut self.io, &self.local);
             ctx.update_candidates(now, &mut self.io);
             if anew {
-                ctx.reap.peer_began_anew(&mut self.io.env(now), d.back());
+                ctx.peer_began_anew(now, &mut self.io, d.back());
             }
         }
         self.settle(now, id);
@@ -432,7 +432,7 @@ impl Engine {
             ctx.refresh_local(now, &mut self.io, &self.local);
             ctx.update_candidates(now, &mut self.io);
             if anew {
-                ctx.reap.peer_began_anew(&mut self.io.env(now), d.back());
+                ctx.peer_began_anew(now, &mut self.io, d.back());
                 ctx.reap.established_by_r2(&mut self.io.env(now));
             }
         }
