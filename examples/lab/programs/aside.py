@@ -3,11 +3,13 @@
 name of a socket.
 
     aside.py source ADDRESS...            which source the system chooses for each destination
+    aside.py dissolve ADDRESS             the name of a socket: connected, dissolved, connected to ::1, dissolved and bound to ::1
     aside.py plain|optout ADDRESS PORT    an echo client; with optout its socket has SHIM_DONTSHIM
     aside.py waiting ADDRESS PORT         an echo client whose connect waits for the context
     aside.py exec ADDRESS PORT            echoes until there is a context, then the same socket after execve() without LD_PRELOAD
 """
 
+import ctypes
 import os
 import socket
 import struct
@@ -30,6 +32,11 @@ def connected(address, port, waiting=False):
     return s
 
 
+def dissolve(s):
+    if ctypes.CDLL(None).connect(s.fileno(), bytes(16), 16) != 0:
+        sys.exit("connect(AF_UNSPEC) failed")
+
+
 def echo(s, numbers):
     s.settimeout(1.0)
     for number in numbers:
@@ -47,6 +54,16 @@ def main():
     if mode == "source":
         for address in arguments:
             note("N", connected(address, 9).getsockname()[0])
+    elif mode == "dissolve":
+        s = connected(arguments[0], 9)
+        note("N", s.getsockname()[0])
+        dissolve(s)
+        note("N", f"{s.getsockname()[0]}#{s.getsockname()[1]}")
+        s.connect(("::1", 9))
+        note("N", s.getsockname()[0])
+        dissolve(s)
+        s.bind(("::1", 0))
+        note("N", s.getsockname()[0])
     elif mode == "after":
         with open("/proc/self/maps") as maps:
             if "libshim6" in maps.read():

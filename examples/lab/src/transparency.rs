@@ -8,13 +8,14 @@
 //! - `# subset`: part of `make test`.
 //! - `# port: udp6|tcp6 NUMBER`: by which the server is known to be ready.
 //! - `# context`: the shim has to set up a context in it, or the case shows nothing.
+//! - `# cut: SECONDS`: with the shim path 1 swallows everything so long after the client began; alone nothing fails.
 //! - `# limit: SECONDS`.
 //!
 //! Scripts find the hosts' addresses in SERVER and CLIENT, `programs/` in PROGRAMS, an empty directory in SCRATCH, and a
 //! Python in PYTHON.
 
 use crate::programs::{Shim, python};
-use crate::topology::{Addressing, Side, Topology};
+use crate::topology::{Addressing, Blackhole, Side, Topology};
 use crate::{Result, wait_for};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -76,6 +77,9 @@ impl Row {
         if self.case.flag("context") && !self.shimmed.log.contains("context established") {
             return Some("no context was set up, which shows nothing".into());
         }
+        if self.case.cut().is_some() && !self.shimmed.log.contains("working path found") {
+            return Some("no other path was taken, which shows nothing".into());
+        }
         None
     }
 
@@ -135,6 +139,11 @@ impl Case {
         Duration::from_secs(self.value("limit").and_then(|s| s.parse().ok()).unwrap_or(60))
     }
 
+    /// When path 1 fails under the shim, counted from the start of the client.
+    fn cut(&self) -> Option<Duration> {
+        self.value("cut")?.parse().ok().map(Duration::from_secs_f64)
+    }
+
     /// Protocol and number of the port by which the server is known to be ready.
     fn port(&self) -> Option<(&str, u16)> {
         let (protocol, number) = self.value("port")?.split_once(' ')?;
@@ -177,6 +186,10 @@ impl Case {
         }
         let start = Instant::now();
         let mut client = self.start(&topology, Side::Client, shim, directory)?;
+        if let Some(after) = self.cut().filter(|_| shim.is_some()) {
+            std::thread::sleep(after);
+            topology.blackhole(1, Blackhole::Both)?;
+        }
         let status = match client.wait(self.limit()) {
             Ok(status) => status.code().map_or_else(|| status.to_string(), |code| code.to_string()),
             Err(_) => format!("did not end within {:?}", self.limit()),

@@ -125,3 +125,25 @@ fn the_system_chooses_the_source() {
     assert_eq!(alone, from.addresses.iter().map(|a| a.to_string()).collect::<Vec<_>>());
     assert_eq!(chosen("shimmed", Some(&bench.shim)), alone);
 }
+
+#[test]
+fn a_source_that_the_shim_chose_ends_with_the_association() {
+    in_lab!();
+    let bench = Bench::new(2);
+    let (from, to) = (&bench.topology.client, &bench.topology.server);
+    // The kernel takes the longest match with the destination (rule 8 of RFC 6724), an address without identity.
+    let near = format!("{:x}", to.addresses[0].segments()[2]);
+    from.namespace.ip(&format!("addr add 2001:db8:{near}:1::1/128 dev p1 nodad")).unwrap();
+    let seen = |name: &str, shim: Option<&Shim>| {
+        let mut program =
+            bench.start(Side::Client, name, &words("dissolve", &[to.addresses[0].to_string()]), shim);
+        let status = program.wait(ms(20_000)).unwrap();
+        assert!(status.success(), "{status} {}", program.complaints());
+        names(&bench, name)
+    };
+    let alone = seen("alone", None);
+    assert_eq!(alone, [&format!("2001:db8:{near}:1::1"), "::#0", "::1", "::1"]);
+    let shimmed = seen("shimmed", Some(&bench.shim));
+    assert_eq!(shimmed[0], from.addresses[0].to_string());
+    assert_eq!(shimmed[1..], alone[1..]);
+}

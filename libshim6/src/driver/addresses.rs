@@ -89,6 +89,11 @@ impl Addresses {
         self.monitor.as_raw_fd()
     }
 
+    /// All locators, as the kernel last told of them.
+    pub fn locators(&self) -> Vec<LocalLocator> {
+        locators(&self.monitor.snapshot(), &self.identities, &self.config)
+    }
+
     /// Take in what the kernel told since the last call; the first call gives all locators.
     pub fn changes(&mut self, now: Time) -> Update {
         let changes = self.monitor.drain().unwrap_or_else(|e| {

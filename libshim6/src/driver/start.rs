@@ -103,6 +103,8 @@ pub fn start(config: Config, host: Arc<dyn SocketHost>) -> Result<Handle, StartE
         resend: (config.reap.resend > 0)
             .then_some(Limits { datagrams: config.reap.resend, age: config.reap.resend_age }),
     });
+    // The program's first connect asks for them before the engine thread has run.
+    *shared.locators.write() = Arc::new(addresses.locators());
     shared.arrivals.set_lo(inject::loopback().map_err(doing("lo"))?);
     let claim = Arc::new(claim);
     let defaults = Arc::new(DefaultClaims::default());

@@ -119,24 +119,20 @@ fn at_work(socket: &Pinned) -> Option<(c_int, Ipv6Addr, SocketAddrV6)> {
     Some((fd, inner.local, inner.peer?))
 }
 
-/// Connect a detached socket from its ULID, if the kernel would choose just this one; else it stays as it is, which works
-/// too.
+/// Connect a detached socket from its ULID, if it can have it; else it stays as it is, which works too.
 fn connect_again(socket: &Pinned) {
     let _stable = descriptors_are_stable();
     let Some((fd, local, peer)) = at_work(socket) else { return };
     let ours = ops::kernel_source(fd, &peer) != Some(local);
-    if ours && !ports::prefer(fd, &peer, local) {
+    if ours && !ports::take_source(fd, local) {
         return;
     }
     let connected = sys::connect(fd, &peer).is_ok();
-    if ours {
-        ports::drop_preference(fd);
-    }
     let port = socket.local_port.load(Relaxed) as u16;
     if sys::local_name(fd).is_some_and(|n| (*n.ip(), n.port()) == (local, port)) {
         socket.set_mode(Mode::Connected);
         remove_filter(socket, fd);
-    } else if connected {
+    } else if connected || ours {
         let _ = sys::disconnect(fd);
     }
 }

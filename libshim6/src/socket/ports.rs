@@ -76,30 +76,20 @@ fn parse(range: &str, reserved: &str) -> Range {
     Range { low, high, reserved: reserved.split(',').filter_map(interval).collect() }
 }
 
-/// Have the kernel choose `source` for datagrams to `to` by preferring public addresses. That keeps the socket's
-/// address open, so that it can survive the loss of `source`. `false`, with nothing changed: the
-/// preference is not enough, or the application has one of its own.
-pub fn prefer(fd: c_int, to: &SocketAddrV6, source: Ipv6Addr) -> bool {
-    /// IPV6_PREFER_SRC_PUBLIC (RFC 5014).
-    const PUBLIC: c_int = 2;
-    let get = || sys::int_option(fd, libc::IPPROTO_IPV6, libc::IPV6_ADDR_PREFERENCES).unwrap_or(-1);
-    // A fresh socket reads back PREFER_SRC_PUBTMP_DEFAULT and SRC_COA_DEFAULT bits only.
-    if get() & 0x7 != 0 || sys::set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_ADDR_PREFERENCES, PUBLIC).is_err()
-    {
+/// Have the next connect keep `source`. A connected socket keeps its address when it is connected again, and one that is
+/// connected to an address of this host has that address; a bind would outlive a disconnect by the program, and the loss
+/// of `source`. `false`, with nothing changed: this one is not to be had.
+pub fn take_source(fd: c_int, source: Ipv6Addr) -> bool {
+    /// Where nobody listens; and nothing is sent.
+    const DISCARD: u16 = 9;
+    if sys::connect(fd, &SocketAddrV6::new(source, DISCARD, 0, 0)).is_err() {
         return false;
     }
-    if super::ops::kernel_source(fd, to) == Some(source) {
-        return true;
+    let taken = sys::local_name(fd).is_some_and(|name| *name.ip() == source);
+    if !taken {
+        let _ = sys::disconnect(fd);
     }
-    drop_preference(fd);
-    false
-}
-
-/// Undo what [`prefer`] set; the connected socket keeps its source.
-pub fn drop_preference(fd: c_int) {
-    /// IPV6_PREFER_SRC_PUBTMP_DEFAULT.
-    const DEFAULT: c_int = 0x100;
-    let _ = sys::set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_ADDR_PREFERENCES, DEFAULT);
+    taken
 }
 
 #[cfg(test)]

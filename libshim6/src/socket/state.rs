@@ -48,8 +48,6 @@ pub mod flag {
     pub const APP_BOUND: u32 = 1 << 7;
     /// The cell has to be asked for again (after a fork).
     pub const NO_CELL: u32 = 1 << 8;
-    /// IPV6_ADDR_PREFERENCES is ours for the time of a connect.
-    pub const OUR_PREFERENCE: u32 = 1 << 11;
     /// The engine was asked for once on behalf of this socket.
     pub const TRIED: u32 = 1 << 10;
     /// The application set UDP_CORK.

@@ -65,6 +65,11 @@ fn compare(options: &Options) -> Result<bool> {
     let differ: Vec<Case> =
         rows.iter().filter(|row| row.trouble().is_some()).map(|row| row.case.clone()).collect();
     if !differ.is_empty() {
+        for row in &rows {
+            let Some(trouble) = row.trouble() else { continue };
+            eprintln!("transparency: {}: {trouble}", row.case.name);
+            row.difference().iter().take(5).for_each(|line| eprintln!("transparency: {line}"));
+        }
         eprintln!("transparency: {} of {} once more, one at a time", differ.len(), rows.len());
         for again in run(&differ, 1, directory)? {
             rows.retain(|row| row.case.name != again.case.name);

@@ -152,14 +152,14 @@ pub unsafe fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> Outco
         set_errno(libc::EALREADY);
         return Ok(-1);
     }
-    if let Some(to) = to.filter(|to| is_servable(to.ip()) && (to.port() != 0 || socket.has(flag::RAW))) {
-        slow(|| prepare(&socket, fd, &to));
-    }
+    let servable = to.filter(|to| is_servable(to.ip()) && (to.port() != 0 || socket.has(flag::RAW)));
+    let our_source = servable.and_then(|to| slow(|| prepare(&socket, fd, &to))).unwrap_or(false);
     // SAFETY: as above.
-    let r = unsafe { real::connect(fd, addr, len) };
-    if socket.has(flag::OUR_PREFERENCE) {
-        slow(|| ports::drop_preference(fd));
-        socket.set(flag::OUR_PREFERENCE, false);
+    let mut r = unsafe { real::connect(fd, addr, len) };
+    if r != 0 && our_source {
+        let _ = slow(|| sys::disconnect(fd));
+        // SAFETY: as above.
+        r = unsafe { real::connect(fd, addr, len) };
     }
     if r == 0 {
         slow(|| match (family, to) {
@@ -175,28 +175,30 @@ pub unsafe fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> Outco
     Ok(r)
 }
 
-/// Before the connect of an eligible socket: the engine, and a source with an identity. The port stays the kernel's to
-/// choose, because an explicit one would outlive a disconnect by the application.
-fn prepare(socket: &Pinned, fd: c_int, to: &SocketAddrV6) {
+/// Before the connect of an eligible socket: the engine, and a source with an identity. `true`: the socket has that one
+/// now, and is connected elsewhere until it is connected to its peer.
+fn prepare(socket: &Pinned, fd: c_int, to: &SocketAddrV6) -> bool {
     socket.set(flag::TRIED, true);
-    let Some(engine) = backend::ensure().filter(|e| !e.backend.excludes(to.ip())) else { return };
+    let Some(engine) = backend::ensure().filter(|e| !e.backend.excludes(to.ip())) else {
+        return false;
+    };
     let open = |name: &SocketAddrV6| match socket.has(flag::RAW) {
         true => name.ip().is_unspecified(),
         false => name.port() == 0,
     };
-    if !sys::local_name(fd).is_some_and(|name| open(&name)) {
-        return;
+    if !engine.prefer_identity_source || !sys::local_name(fd).is_some_and(|name| open(&name)) {
+        return false;
     }
-    let better = match engine.prefer_identity_source {
-        true => kernel_source(fd, to).and_then(|s| engine.backend.identity_source_for(s)),
-        false => None,
-    };
-    if let Some(source) = better {
-        match ports::prefer(fd, to, source) {
-            true => socket.set(flag::OUR_PREFERENCE, true),
-            // The kernel keeps the address as if the application had bound it.
-            false => socket.set(flag::APP_BOUND, ports::bind_explicitly(fd, source)),
+    let better = kernel_source(fd, to).and_then(|s| engine.backend.identity_source_for(s));
+    match better {
+        // Once connected, a raw socket hears nothing any more when it is disconnected.
+        Some(source) if socket.has(flag::RAW) => {
+            let bound = sys::bind(fd, &SocketAddrV6::new(source, 0, 0, 0)).is_ok();
+            socket.set(flag::APP_BOUND, bound);
+            false
         }
+        Some(source) => ports::take_source(fd, source),
+        None => false,
     }
 }
 

@@ -121,10 +121,10 @@ fn a_detached_socket_is_known_again_after_exec() {
     });
 }
 
-/// A source with an identity that the kernel does not prefer has to be bound. The kernel keeps it then as if the
-/// application had bound it, and so does the shim; one that the kernel chose is given up with the connection.
+/// A source with an identity that the kernel does not prefer ends with the connection, as one that the kernel chose; the
+/// socket outlives its loss. One that the application bound is kept.
 #[test]
-fn a_source_that_the_shim_binds_is_kept_like_one_of_the_application() {
+fn a_source_that_the_shim_chooses_is_given_up_like_one_of_the_kernel() {
     const IDENTITY: &str = "2001:db8:1::2";
     world(|| {
         let disconnected = |c: &Sock| {
@@ -141,18 +141,20 @@ fn a_source_that_the_shim_binds_is_kept_like_one_of_the_application() {
         assert!(!table::peek(chosen.0).unwrap().has(flag::APP_BOUND));
         assert_eq!(disconnected(&chosen), Ipv6Addr::UNSPECIFIED);
 
-        // Deprecated, so that nothing but bind makes the kernel use it.
+        // Deprecated, so that the kernel does not choose it.
         run(&format!("ip addr add {IDENTITY}/64 dev d0 nodad preferred_lft 0"));
         wait_until_local(IDENTITY);
         let ours = Sock::new();
         ours.connect(at(P, 6000));
         assert_eq!(*ours.names().0.ip(), ip(IDENTITY));
         associate(&cell(IDENTITY, P), false);
-        assert!(table::peek(ours.0).unwrap().has(flag::APP_BOUND));
-        assert_eq!(Sockets.local_ulid_lost(ip(IDENTITY)), UlidLoss::NeedsAddress);
-        assert_eq!(table::peek(ours.0).unwrap().mode(), Mode::Connected);
+        assert!(!table::peek(ours.0).unwrap().has(flag::APP_BOUND));
+        assert_eq!(Sockets.local_ulid_lost(ip(IDENTITY)), UlidLoss::Handled);
+        assert_eq!(table::peek(ours.0).unwrap().mode(), Mode::Detached);
         Sockets.local_ulid_back(ip(IDENTITY));
-        assert_eq!(disconnected(&ours), ip(IDENTITY));
+        assert_eq!(table::peek(ours.0).unwrap().mode(), Mode::Connected);
+        assert_eq!(*sys::local_name(ours.0).unwrap().ip(), ip(IDENTITY));
+        assert_eq!(disconnected(&ours), Ipv6Addr::UNSPECIFIED);
 
         // The application's own choice is never changed.
         let theirs = Sock::bound(at(A, 0));
