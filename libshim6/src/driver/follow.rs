@@ -71,12 +71,6 @@ impl Runner {
             self.follow_bare(ulids, &old);
         }
         let Some(t) = self.tracked.get_mut(&key) else { return };
-        let quiet = wake.on_sent && wake.on_received;
-        if associated && !quiet {
-            self.active.insert(key);
-        } else {
-            self.active.remove(&key);
-        }
         let epoll = self.shared.epoll.raw();
         if associated && wake.on_received {
             let fds = self.host.descriptors(ulids);
@@ -244,7 +238,6 @@ impl Runner {
             }
             self.shared.watches.disarm(self.shared.epoll.raw(), key.ulids, &t.watched);
         }
-        self.active.remove(&key);
     }
 }
 

@@ -38,8 +38,6 @@ const BATCHES: usize = 8;
 const ERRORS: usize = 64;
 /// Rounds of engine output that one turn carries out; what is left comes with the next turn.
 const ROUNDS: usize = 16;
-/// Timers that fire this close to each other share one look at all cells.
-const SAMPLE_FRESH: Duration = Duration::from_millis(2);
 /// How long the kernel's word on a path MTU is kept.
 const MTU_KEPT: Duration = Duration::from_secs(60);
 const MAX_MTUS: usize = 4096;
@@ -60,9 +58,6 @@ pub struct Runner {
     timer: OwnFd,
     armed: Option<Time>,
     pub(super) tracked: BTreeMap<CellKey, Tracked>,
-    /// Contexts with timers running: their cells are looked at before timers are handled.
-    pub(super) active: BTreeSet<CellKey>,
-    sampled: Time,
     /// Prefixes that the kernel drops for us, and until when.
     foreign: BTreeMap<u16, Time>,
     /// Pairs whose datagrams are held back, and until when at most.
@@ -133,8 +128,6 @@ impl Runner {
             timer,
             armed: None,
             tracked: BTreeMap::new(),
-            active: BTreeSet::new(),
-            sampled: Time::ZERO,
             foreign: BTreeMap::new(),
             held: BTreeMap::new(),
             mtus: HashMap::new(),
@@ -204,14 +197,13 @@ impl Runner {
         let now = clock::now();
         if self.engine.poll_timeout().is_some_and(|t| t <= now) {
             // What the timers count on must be known to the engine first.
+            let due: BTreeSet<CellKey> =
+                self.engine.due(now).map(|(ulids, fii)| self.cell_of(ulids, fii)).collect();
             let mut unread = Vec::new();
-            if now.since(self.sampled) >= SAMPLE_FRESH {
-                self.sampled = now;
-                for key in self.active.clone() {
-                    let last = self.tracked.get(&key).map_or(now, Tracked::sampled);
-                    if self.sample_with_queue(now, last, key) {
-                        unread.push(key);
-                    }
+            for key in due {
+                let last = self.tracked.get(&key).map_or(now, Tracked::sampled);
+                if self.sample_with_queue(now, last, key) {
+                    unread.push(key);
                 }
             }
             self.engine.handle_timeout(now);

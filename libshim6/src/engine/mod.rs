@@ -324,6 +324,12 @@ impl Engine {
         self.settle(now, id);
     }
 
+    /// The contexts whose timers run out by `now`: what passed on their pairs has to be told before
+    /// [`Engine::handle_timeout`] acts on them.
+    pub fn due(&self, now: Time) -> impl Iterator<Item = (UlidPair, Fii)> {
+        self.table.due(now).into_iter().filter_map(|id| self.table.get(id)).map(|c| (c.ulids, c.fii))
+    }
+
     /// When [`Engine::handle_timeout`] is wanted next.
     pub fn poll_timeout(&self) -> Option<Time> {
         [self.table.next_timeout(), self.trigger.next_timeout(), self.negative.next_timeout()]
