@@ -12,6 +12,11 @@ pub const PKTINFO_SPACE: usize = align(HEADER + size_of::<in6_pktinfo>());
 /// Octets that IPV6_PKTINFO and IPV6_FLOWINFO take, which the shim may ask for.
 pub const OUR_SPACE: usize = PKTINFO_SPACE + align(HEADER + size_of::<u32>());
 
+/// Octets that the kernel may write before those two if the application asked for it: SO_TIMESTAMPNS, SO_TIMESTAMPING
+/// with SOF_TIMESTAMPING_OPT_PKTINFO, SO_RXQ_OVFL, SO_RCVMARK, SO_RCVPRIORITY, UDP_GRO, IPV6_RECVHOPLIMIT, IPV6_RECVTCLASS.
+pub const BEFORE_OURS: usize =
+    align(HEADER + 16) + align(HEADER + 48) + align(HEADER + 16) + 6 * align(HEADER + 4);
+
 const fn align(n: usize) -> usize {
     (n + size_of::<usize>() - 1) & !(size_of::<usize>() - 1)
 }

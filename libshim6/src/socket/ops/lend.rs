@@ -9,6 +9,7 @@ use super::super::{cmsg, sys};
 use crate::addr::LocatorPair;
 use crate::capi::types::{SHIM_LOC_LOCAL_RECV, SHIM_LOC_PEER_RECV, SOL_SHIM_D08, SOL_SHIM_R6316};
 use libc::{c_uint, c_void, mmsghdr, msghdr, sockaddr_in6, socklen_t};
+use std::mem::MaybeUninit;
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::ptr;
 
@@ -20,14 +21,14 @@ const MAX_CONTROL: usize = 16_384;
 /// Space for what a datagram brings besides its data, on the stack where it is small.
 pub(super) struct Scratch {
     name: sockaddr_in6,
-    small: [u64; 16],
+    small: MaybeUninit<[u64; 64]>,
     large: Vec<u64>,
 }
 
 impl Scratch {
     pub(super) fn new() -> Scratch {
         let name = sys::to_raw(&SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0));
-        Scratch { name, small: [0; 16], large: Vec::new() }
+        Scratch { name, small: MaybeUninit::uninit(), large: Vec::new() }
     }
 
     fn control(&mut self, octets: usize) -> *mut c_void {
@@ -83,7 +84,8 @@ pub(super) fn lend(socket: &Pinned, app: &msghdr, own: &mut msghdr, scratch: &mu
         own.msg_namelen = NAME as socklen_t;
     }
     if lent.control {
-        let octets = (room(app) + cmsg::OUR_SPACE).min(MAX_CONTROL);
+        // What the application asked for, and has no room for, must not take the place of ours.
+        let octets = (room(app) + cmsg::BEFORE_OURS + cmsg::OUR_SPACE).min(MAX_CONTROL);
         own.msg_control = scratch.control(octets);
         own.msg_controllen = octets as _;
     }

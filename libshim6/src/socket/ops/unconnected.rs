@@ -13,7 +13,7 @@ use std::ptr;
 /// Octets of an IPv6 socket address.
 const NAME: usize = size_of::<sockaddr_in6>();
 /// Words for ancillary data: ours, and what the application may have asked for although it does not look.
-const CONTROL: usize = 32;
+const CONTROL: usize = (cmsg::BEFORE_OURS + cmsg::OUR_SPACE) / size_of::<u64>();
 
 /// `recv`, `read` and `recvfrom` (`addr` not null). `None`: another case, and nothing was received.
 ///

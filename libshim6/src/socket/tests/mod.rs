@@ -260,6 +260,24 @@ impl Sock {
         unsafe { libc::poll(&raw mut p, 1, 10_000) };
         self.recv().unwrap()
     }
+    /// A datagram by recvmsg, with room for so much ancillary data: its length, octets of that, flags.
+    fn recv_message(&self, room: usize) -> (usize, usize, c_int) {
+        let mut b = [0u8; 100];
+        let mut control = [0u64; 64];
+        // SAFETY: all zero is a valid value; the header and what it points to are locals that outlive the call.
+        unsafe {
+            let mut m: libc::msghdr = std::mem::zeroed();
+            let mut iov = libc::iovec { iov_base: b.as_mut_ptr().cast(), iov_len: b.len() };
+            (m.msg_iov, m.msg_iovlen) = (&raw mut iov, 1);
+            m.msg_control = control.as_mut_ptr().cast();
+            m.msg_controllen = room.min(size_of_val(&control)) as _;
+            let mut p = libc::pollfd { fd: self.0, events: libc::POLLIN, revents: 0 };
+            libc::poll(&raw mut p, 1, 10_000);
+            let r =
+                ops::recvmsg(self.0, &raw mut m, 0).unwrap_or_else(|_| real::recvmsg(self.0, &raw mut m, 0));
+            (result(r).unwrap(), m.msg_controllen as usize, m.msg_flags)
+        }
+    }
     fn names(&self) -> (SocketAddrV6, SocketAddrV6) {
         let mut raw = [sys::to_raw(&at("::", 0)); 2];
         let mut len = size_of::<libc::sockaddr_in6>() as socklen_t;

@@ -57,6 +57,45 @@ fn a_wildcard_server_answers_by_the_pair_that_it_was_asked_by() {
     });
 }
 
+// API-FK-17: also where the kernel tells so much else that the application has no room for.
+#[test]
+fn a_peer_is_heard_behind_timestamps_that_nobody_reads() {
+    world(|| {
+        let s = Sock::bound(at("::", 5000));
+        let c = Sock::bound(at(A, 5001));
+        let stamps = libc::SOF_TIMESTAMPING_RX_SOFTWARE
+            | libc::SOF_TIMESTAMPING_SOFTWARE
+            | 1 << 13 /* SOF_TIMESTAMPING_OPT_PKTINFO */;
+        for (level, name, value) in [
+            (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1),
+            (libc::SOL_SOCKET, libc::SO_TIMESTAMPING, stamps),
+            (libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1),
+            (libc::SOL_UDP, libc::UDP_GRO, 1),
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT, 1),
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1),
+        ] {
+            // SAFETY: `value` outlives the call.
+            let r = unsafe { real::setsockopt(s.0, level, name, (&raw const value).cast(), 4) };
+            assert_eq!(r, 0, "{level} {name}: {}", io::Error::last_os_error());
+        }
+        let pair = cell(B, A);
+        associate(&pair, false);
+        // The kernel alone would answer A from A, not from B.
+        assert_eq!(c.send_to(b"no room", at(B, 5000)), Ok(7));
+        assert_eq!(s.recv_message(0), (7, 0, libc::MSG_CTRUNC));
+        assert_eq!(s.send_to(b"context", at(A, 5001)), Ok(7));
+        assert_eq!(c.recv_soon(), (b"context".to_vec(), at(B, 5000)));
+        for (room, told) in [(16, 16), (24, 24), (32, 32), (100, 96), (139, 139), (140, 140), (400, 144)] {
+            assert_eq!(c.send_to(b"room", at(B, 5000)), Ok(4));
+            let cut = if room < 140 { libc::MSG_CTRUNC } else { 0 };
+            assert_eq!(s.recv_message(room), (4, told, cut), "{room}");
+        }
+        assert_eq!(c.send_to(b"no message", at(B, 5000)), Ok(10));
+        assert_eq!(s.recv_soon(), (b"no message".to_vec(), at(A, 5001)));
+        assert_eq!(pair.sample().received, 9);
+    });
+}
+
 // API-EX-12, API-DONT-06, API-DONT-12
 #[test]
 fn a_rehomed_pair_is_sent_by_the_engine() {
