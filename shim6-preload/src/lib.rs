@@ -22,6 +22,7 @@
 #![allow(clippy::missing_safety_doc)]
 
 mod alloc;
+mod sanitizers;
 
 use libc::{
     c_int, c_uint, c_void, iovec, mmsghdr, msghdr, off_t, size_t, sockaddr, socklen_t, ssize_t, timespec,

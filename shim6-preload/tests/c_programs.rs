@@ -270,6 +270,25 @@ fn options_under_memory_checkers() {
     assert!(text.contains("ok ") && !text.contains("FAILED") && !text.contains("=="), "{text}");
 }
 
+/// A program that was built with a sanitizer starts and forks under the library, and is told of no error that is none.
+#[test]
+fn sanitized_programs() {
+    for sanitizer in ["address", "thread"] {
+        let (_dir, program) =
+            compile(&["sanitized.c"], &["c", "-std=c11", "-g", &format!("-fsanitize={sanitizer}")]);
+        for preload in [false, true] {
+            // The addresses that ThreadSanitizer wants for itself must be free.
+            let mut command = Command::new("setarch");
+            command.arg("-R").arg(&program).env("SHIM6_LOG", "off");
+            match preload {
+                true => command.env("LD_PRELOAD", library()),
+                false => command.env_remove("LD_PRELOAD"),
+            };
+            assert_eq!(run(&mut command), "ok sanitized\n");
+        }
+    }
+}
+
 // API-ABI-03, API-ABI-04, API-ABI-09, API-ABI-10, API-ABI-12, API-ST-01
 #[test]
 fn header() {
@@ -392,6 +411,7 @@ fn exported_symbols() {
         "thrd_create",
         "write",
         "writev",
+        "__asan_default_options",
         "__close",
         "__connect",
         "__dup2",
@@ -401,6 +421,8 @@ fn exported_symbols() {
         "__recv_chk",
         "__recvfrom_chk",
         "__send",
+        "__tsan_default_options",
+        "__tsan_default_suppressions",
         "__write",
     ];
     wanted.sort_unstable();
