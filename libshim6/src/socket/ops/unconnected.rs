@@ -2,16 +2,14 @@
 //! one recvmsg that brings the destination too, and for a known peer nothing pinned and nothing locked.
 
 use super::super::state::{Mode, flag};
-use super::super::{Bypass, Outcome, cmsg, guard, real, sys, table};
-use super::lend::Came;
-use super::recv::heard;
+use super::super::{Outcome, cmsg, real, sys, table};
+use super::lend::{Came, NAME};
+use super::recv::{heard, not_received};
 use super::{named, quick};
 use libc::{c_int, c_void, iovec, sockaddr, sockaddr_in6, socklen_t};
 use std::mem::MaybeUninit;
 use std::ptr;
 
-/// Octets of an IPv6 socket address.
-const NAME: usize = size_of::<sockaddr_in6>();
 /// Words for ancillary data: ours, and what the application may have asked for although it does not look.
 const CONTROL: usize = 32;
 
@@ -28,9 +26,10 @@ pub(super) unsafe fn receive(
     addr: *mut sockaddr,
     alen: *mut socklen_t,
 ) -> Option<Outcome<isize>> {
-    const ASKED: u32 = flag::DONT_SHIM | flag::RAW | flag::LOOKED_AT & !flag::OUR_PKTINFO;
     let socket = table::peek(fd)?;
-    if !socket.is(Mode::Unconnected, ASKED) || flags & (libc::MSG_PEEK | libc::MSG_ERRQUEUE) != 0 {
+    if !socket.is(Mode::Unconnected, flag::DONT_SHIM | flag::RAW | flag::TOLD)
+        || flags & (libc::MSG_PEEK | libc::MSG_ERRQUEUE) != 0
+    {
         return None;
     }
     let room = match addr.is_null() {
@@ -46,12 +45,7 @@ pub(super) unsafe fn receive(
     // SAFETY: the application's buffer, and locals.
     let r = unsafe { real::recvmsg(fd, &raw mut msg, flags) };
     if r < 0 {
-        if guard::errno() == libc::ENOTSOCK {
-            // The number has become something else behind our back.
-            table::forget(fd);
-            return Some(Err(Bypass));
-        }
-        return Some(Ok(r));
+        return Some(not_received(fd, r));
     }
     let written = msg.msg_namelen as usize;
     // SAFETY: the kernel has written as many octets as it says.
