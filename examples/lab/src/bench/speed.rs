@@ -70,7 +70,7 @@ pub fn run(plan: &Plan, scratch: &Path, progress: impl Fn(&str)) -> Results {
         ("calls", calls),
         ("start", start),
         ("scaling", scaling),
-        ("tunnel", super::tunnel::tunnel),
+        ("tunnel", super::tunnel::tunnels),
     ];
     for (name, part) in parts {
         if plan.wants(name) {
