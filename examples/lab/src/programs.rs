@@ -116,7 +116,7 @@ pub struct Shim {
 impl Shim {
     /// The tool of this build, with a short Send Timeout and a context at the first datagram.
     pub fn quick() -> Result<Self> {
-        let words = "--send-timeout 1s --probe-timeout 100ms --trigger now --log-level shim6=debug";
+        let words = "--send-timeout 1s --probe-timeout 100ms --trigger now --log-level shim6=trace";
         Ok(Shim { tool: tool()?, options: words.split(' ').map(str::to_owned).collect() })
     }
 

@@ -50,7 +50,10 @@ pub(super) struct Exchange {
     pub(super) packet_tag: ContextTag,
     /// Pairs that I1 goes over in turn; none: `pair` alone.
     pub(super) pairs: Vec<LocatorPair>,
-    poked: Option<Time>,
+    /// Last I1, I2 or I2bis.
+    emitted: Option<Time>,
+    /// When a copy goes out that a received packet asked for.
+    copy_at: Option<Time>,
 }
 
 impl Exchange {
@@ -64,8 +67,19 @@ impl Exchange {
             reply: None,
             packet_tag: ContextTag::new(0),
             pairs: Vec::new(),
-            poked: None,
+            emitted: None,
+            copy_at: None,
         }
+    }
+
+    /// A message of the exchange goes out.
+    fn note_emitted(&mut self, now: Time) {
+        (self.emitted, self.copy_at) = (Some(now), None);
+    }
+
+    /// When something is to be sent.
+    fn next_timeout(&self) -> Time {
+        self.copy_at.map_or(self.deadline, |t| t.min(self.deadline))
     }
 
     /// I1 of one round, over all pairs; never 0.
@@ -226,7 +240,7 @@ impl Context {
     pub(super) fn next_timeout(&self) -> Option<Time> {
         let running = |t: Option<Time>| t.filter(|_| self.established());
         [
-            self.exchange.as_ref().map(|e| e.deadline),
+            self.exchange.as_ref().map(Exchange::next_timeout),
             running(self.update.as_ref().map(|u| u.deadline)),
             running(self.reap.next_timeout()),
             running(self.sample_at),
@@ -315,7 +329,7 @@ impl Context {
 
     fn emit_i1(&mut self, now: Time, io: &mut Io) {
         let Some(exchange) = &mut self.exchange else { return };
-        exchange.poked = Some(now);
+        exchange.note_emitted(now);
         let (pair, nonce) = (exchange.pair, exchange.nonce);
         let options = self.key_options(pair);
         io.send(
@@ -335,7 +349,7 @@ impl Context {
             let base = backoff(first, exchange.sent - 1);
             exchange.deadline = now + io.randomised(base);
         }
-        exchange.poked = Some(now);
+        exchange.note_emitted(now);
         let exchange = exchange.clone();
         let Some(reply) = exchange.reply else { return };
         let pair = exchange.pair;
@@ -361,14 +375,30 @@ impl Context {
     }
 
     /// A packet came that shows that the peer is ESTABLISHED while we wait for R2 (S6-N-25), or its own I1 while we wait for
-    /// R1: ours was lost, and nothing is to be gained by waiting for the end of a back-off of many seconds.
+    /// R1: ours may be lost, and nothing is to be gained by waiting for the end of a back-off of many seconds. Ours may as
+    /// well be on its way, where both began at once, so what was sent just now goes again only if no answer comes.
     pub(super) fn poke(&mut self, now: Time, io: &mut Io) {
-        let Some(exchange) = &self.exchange else { return };
-        if exchange.poked.is_none_or(|t| now.since(t) >= POKE_INTERVAL) {
-            match self.state {
-                ContextState::I1Sent => self.emit_i1(now, io),
-                _ => self.send_i2(now, io, false),
+        let Some(exchange) = &mut self.exchange else { return };
+        match exchange.emitted {
+            Some(t) if now.since(t) < POKE_INTERVAL => {
+                exchange.copy_at.get_or_insert(t + POKE_INTERVAL);
             }
+            _ => self.send_copy(now, io),
+        }
+    }
+
+    /// Send the copy that is due.
+    pub(super) fn copy_timeout(&mut self, now: Time, io: &mut Io) {
+        if self.exchange.as_ref().is_some_and(|e| e.copy_at.is_some_and(|t| t <= now)) {
+            self.send_copy(now, io);
+        }
+    }
+
+    /// I1, I2 or I2bis once more; it counts as no retransmission (S6-N-25).
+    fn send_copy(&mut self, now: Time, io: &mut Io) {
+        match self.state {
+            ContextState::I1Sent => self.emit_i1(now, io),
+            _ => self.send_i2(now, io, false),
         }
     }
 

@@ -17,6 +17,9 @@ impl Engine {
         self.io.now = now;
         self.io.counters.last = None;
         let deliver = self.take_datagram(now, d);
+        if let Some(why) = self.io.counters.last {
+            tracing::trace!(source = %d.source, destination = %d.destination, ?why, "dropped");
+        }
         if self.io.config.shim6.debug_errors {
             self.debug_error(d);
         }
@@ -70,6 +73,7 @@ impl Engine {
             Ok(Packet::Payload { tag, next_header, data }) => self.on_payload(now, d, tag, next_header, data),
             Ok(Packet::Control(message)) => {
                 Counters::bump(&mut self.io.counters.received, message.type_number());
+                tracing::trace!(pair = %d.back(), "received {message}");
                 self.on_message(now, d, message);
                 None
             }

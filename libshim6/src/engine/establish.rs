@@ -192,7 +192,8 @@ impl Engine {
                 }
                 let Some(ctx) = self.table.get_mut(id) else { return };
                 ctx.send_r2(now, &mut self.io, d.back(), m.initiator_nonce);
-                if ctx.state == ContextState::I1Sent {
+                // S6-B-12, S6-B-26, S6-B-40
+                if !ctx.established() {
                     ctx.poke(now, &mut self.io);
                 }
                 self.settle(now, id);

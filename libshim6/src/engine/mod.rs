@@ -117,6 +117,7 @@ impl Io {
         match message.emit() {
             Ok(data) => {
                 Counters::bump(&mut self.counters.sent, message.type_number());
+                tracing::trace!(pair = %locators, "sent {message}");
                 self.transmits.push_back(Transmit { locators, data });
             }
             Err(e) => tracing::error!(error = ?e, message = message.name(), "a message could not be built"),
@@ -286,6 +287,8 @@ impl Engine {
         let Some(ctx) = self.table.get_mut(id) else { return };
         if ctx.exchange.as_ref().is_some_and(|e| e.deadline <= now) {
             self.exchange_timeout(now, id);
+        } else {
+            ctx.copy_timeout(now, &mut self.io);
         }
         if self.table.get(id).is_some_and(|c| c.held_until.is_some_and(|t| t <= now)) {
             self.release_held(now, id);

@@ -91,6 +91,8 @@ pub struct World {
     pub log: Vec<Sent>,
     /// Print every control message and event to standard error.
     pub trace: bool,
+    /// So many control messages from now on get through, and the one after them is lost.
+    pub lose_after: Option<u32>,
     /// Datagrams that left on other locators than their ULIDs without extension header.
     pub bare: u64,
     /// Count datagrams that were taken for another flow's, instead of a panic; how many there were.
@@ -121,6 +123,7 @@ impl World {
             rng: SeededRng::new(seed ^ 0x5eed_5eed),
             books: Books::default(),
             trace: false,
+            lose_after: None,
             bare: 0,
             may_misread: false,
             misread: 0,
@@ -343,13 +346,20 @@ impl World {
             if self.trace {
                 self.print(h, locators, &message);
             }
-            if self.hosts[h].has(locators.local) {
-                self.transmit(locators, Packet::Shim(data));
-            } else {
+            if !self.hosts[h].has(locators.local) {
                 self.hosts[h].refuse(now, &message, locators);
+            } else if !self.loses_this() {
+                self.transmit(locators, Packet::Shim(data));
             }
         }
         check::contexts(self.seed, h, &self.hosts[h], &mut self.books);
+    }
+
+    /// Whether it is the turn of the message that is to be lost.
+    fn loses_this(&mut self) -> bool {
+        let lost = self.lose_after == Some(0);
+        self.lose_after = self.lose_after.and_then(|n| n.checked_sub(1));
+        lost
     }
 
     fn print(&self, h: usize, locators: LocatorPair, message: &Message) {

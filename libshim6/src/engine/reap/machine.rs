@@ -1,7 +1,7 @@
 //! The transitions of RFC 5534 section 6, with the rules of conformance parts G to I.
 
 use super::reports::pair_of;
-use super::{Action, Env, Exploration, RECORDS_LIFETIME, Reap, TestOutcome};
+use super::{ANSWERS, Action, CONFIRMATIONS, Confirm, Env, Exploration, RECORDS_LIFETIME, Reap, TestOutcome};
 use crate::addr::LocatorPair;
 use crate::event::{Evidence, FailureCause, SwitchCause};
 use crate::time::Time;
@@ -113,6 +113,7 @@ impl Reap {
                 self.scheduled_probe(env);
             }
             Timer::Test => self.test_slot(env),
+            Timer::Confirm => self.confirm_again(env),
         }
     }
 
@@ -181,6 +182,7 @@ impl Reap {
             self.leave_operational(env, cause);
         }
         self.state = ReapState::Exploring;
+        self.stop_confirming();
         self.entered_exploring = env.now;
         self.records.clear_received();
         self.timers.stop(Timer::Send);
@@ -225,6 +227,7 @@ impl Reap {
                     self.state = ReapState::InboundOk;
                     self.restart_series();
                     self.scheduled_probe_on(env, Some(arrived_on));
+                    self.confirm_later(Confirm { pair: arrived_on, sent: env.now, left: ANSWERS }, env.now);
                 } else {
                     self.reactive_probe(env, [arrived_on, self.current]);
                 }
@@ -238,6 +241,7 @@ impl Reap {
                 self.records.record_received(env.now, first, arrived_on, &self.candidates);
                 self.choose(&reported);
                 self.stop_keepalive();
+                let awaited = self.state != ReapState::Operational;
                 let ended = self.become_operational(env.now, &reported);
                 if test {
                     self.start_send(env);
@@ -246,10 +250,14 @@ impl Reap {
                     self.restart_send(env);
                 }
                 // RE-RP-11
-                if reported.contains(&arrived_on) {
+                let answered = if reported.contains(&arrived_on) {
                     self.send_probe(env, arrived_on);
+                    Some(arrived_on)
                 } else {
-                    self.reactive_probe(env, [self.current, arrived_on]);
+                    self.reactive_probe(env, [self.current, arrived_on])
+                };
+                if let Some(pair) = answered.filter(|_| awaited) {
+                    self.confirm_later(Confirm { pair, sent: env.now, left: CONFIRMATIONS }, env.now);
                 }
                 self.actions.extend(ended);
             }
@@ -404,11 +412,37 @@ impl Reap {
     }
 
     /// An answer outside schedule and order (RE-PS-12), on the first of the wanted pairs that may be probed (RE-PS-14).
-    fn reactive_probe(&mut self, env: &mut Env, wanted: [LocatorPair; 2]) {
+    /// Which it was.
+    fn reactive_probe(&mut self, env: &mut Env, wanted: [LocatorPair; 2]) -> Option<LocatorPair> {
         let back = wanted.into_iter().find(|p| self.candidates.answerable(*p));
-        if let Some(pair) = back.or_else(|| self.candidates.pairs.first().copied()) {
-            self.send_probe(env, pair);
+        let pair = back.or_else(|| self.candidates.pairs.first().copied())?;
+        self.send_probe(env, pair);
+        Some(pair)
+    }
+
+    fn confirm_later(&mut self, confirm: Confirm, now: Time) {
+        self.confirm = Some(confirm);
+        self.timers.restart(Timer::Confirm, now + self.probing.initial_probe_timeout);
+    }
+
+    /// The answer that changed our state may be lost. The peer knows no better then than to walk through all other pairs
+    /// before it comes back to this one; and after our Probe Operational we ask for nothing more. So while the peer is
+    /// silent the answer goes again (RE-RP-19).
+    fn confirm_again(&mut self, env: &mut Env) {
+        self.timers.stop(Timer::Confirm);
+        let silent = |c: &Confirm| self.last_heard.is_none_or(|t| t <= c.sent);
+        let Some(c) = self.confirm.take().filter(silent) else { return };
+        if self.candidates.answerable(c.pair) {
+            self.send_probe(env, c.pair);
+            if c.left > 1 {
+                self.confirm_later(Confirm { left: c.left - 1, ..c }, env.now);
+            }
         }
+    }
+
+    fn stop_confirming(&mut self) {
+        self.confirm = None;
+        self.timers.stop(Timer::Confirm);
     }
 
     /// A Probe in the present state, with a fresh nonce (RE-RP-01).

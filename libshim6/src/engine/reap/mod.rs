@@ -42,6 +42,11 @@ pub const DEFAULT_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long records of Probes are of use after the return to Operational (RE-C-13).
 const RECORDS_LIFETIME: Duration = Duration::from_secs(10);
 
+/// So often the Probe Operational that ends an exploration goes again while nothing of the peer comes (RE-RP-19), and the
+/// first answer to a peer that explores: that may not have come through because the pair works one way only.
+const CONFIRMATIONS: u8 = 2;
+const ANSWERS: u8 = 1;
+
 /// What every event comes with.
 pub struct Env<'a> {
     /// When the event happened; for [`Reap::handle_timeout`] the present.
@@ -141,6 +146,15 @@ struct Exploration {
     dead: bool,
 }
 
+/// A Probe that the peer waits for.
+#[derive(Clone, Copy, Debug)]
+struct Confirm {
+    pair: LocatorPair,
+    sent: Time,
+    /// Copies that may follow.
+    left: u8,
+}
+
 /// REAP of one context.
 #[derive(Clone, Debug)]
 pub struct Reap {
@@ -180,6 +194,8 @@ pub struct Reap {
     test: Option<Test>,
     /// The Probe that closed the last test.
     closing: Option<(Time, ProbeBlock)>,
+    /// The answer that changed the state, while the peer may not have it.
+    confirm: Option<Confirm>,
     /// A confirmed alternative.
     standby: Option<Standby>,
     alarms: pace::Alarms,
@@ -217,6 +233,7 @@ impl Reap {
             probing: ReapConfig::default(),
             test: None,
             closing: None,
+            confirm: None,
             standby: None,
             alarms: pace::Alarms::default(),
             gaps: gaps::Gaps::default(),

@@ -15,13 +15,16 @@ pub(super) enum Timer {
     Retransmit,
     /// Next Probe of a test.
     Test,
+    /// The Probe that ended an exploration goes again.
+    Confirm,
 }
 
-const ALL: [Timer; 5] = [Timer::Send, Timer::Keepalive, Timer::Interval, Timer::Retransmit, Timer::Test];
+const ALL: [Timer; 6] =
+    [Timer::Send, Timer::Keepalive, Timer::Interval, Timer::Retransmit, Timer::Test, Timer::Confirm];
 
 /// Deadlines; START, RESTART and STOP as the tables of RFC 5534 section 6 use the words.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Timers([Option<Time>; 5]);
+pub(super) struct Timers([Option<Time>; 6]);
 
 impl Timers {
     /// START: no effect on a running timer.
@@ -39,7 +42,7 @@ impl Timers {
     }
 
     pub(super) fn stop_all(&mut self) {
-        self.0 = [None; 5];
+        self.0 = [None; 6];
     }
 
     pub(super) fn deadline(&self, timer: Timer) -> Option<Time> {

@@ -132,11 +132,34 @@ fn an_answer_goes_back_where_the_probe_came_from() {
     let p = probes(&one.get(Exploring, pair(2, 1), 7, vec![]));
     assert_eq!((p[0].0, p[0].1), (pair(2, 1), InboundOk));
     assert_eq!(one.reap.next_timeout(), Some(one.now + Duration::from_millis(500)));
-    assert_eq!(
-        pairs_of(&one.pass(2.0)),
-        [(1, 1), (2, 2), (1, 2)].map(|(i, j)| pair(i, j)).to_vec()[..].to_vec()
-    );
+    // And once more, as nothing comes
+    assert_eq!(pairs_of(&one.pass(2.0)), [(1, 1), (2, 1), (2, 2), (1, 2)].map(|(i, j)| pair(i, j)));
     assert_eq!(one.reap.current(), pair(1, 1));
+}
+
+// RE-RP-19
+#[test]
+fn an_answer_goes_again_while_the_peer_is_silent() {
+    let mut one = One::new(2, 2);
+    one.get(Exploring, pair(2, 1), 7, vec![]);
+    one.pass(0.1);
+    one.run(|r, e| r.keepalive_received(e));
+    assert_eq!(pairs_of(&one.pass(2.0)), [(1, 1), (2, 2), (1, 2)].map(|(i, j)| pair(i, j)));
+    for heard in [false, true] {
+        let mut one = One::new(2, 2);
+        let sent = probes(&one.bring_to(Exploring))[0].2[0];
+        one.pass(0.1);
+        let answer = one.get(InboundOk, pair(1, 1), 1, vec![sent]);
+        assert_eq!(probes(&answer).len(), 1);
+        one.pass(0.1);
+        if heard {
+            one.received();
+        }
+        let again = one.pass(3.0);
+        let copy = |a: &Action| matches!(a, Action::SendProbe { state: Operational, received, .. } if received.len() == 1);
+        let copies = again.iter().filter(|(_, a)| copy(a)).count();
+        assert_eq!(copies, if heard { 0 } else { 2 });
+    }
 }
 
 // RE-PS-12, RE-PS-13, RE-FI-19: answers do not delay, count in or advance the schedule; one Probe per packet.
