@@ -4,11 +4,13 @@
 //! | --- | --- |
 //! | [`failover`] | the longest silence of a flow when its path fails, next to kernel MPTCP |
 //! | [`speed`] | throughput, delay and cost, alone and under the shim, before and after a switch |
+//! | [`engine`] | what contexts and locators cost the protocol core, alone |
 //! | [`load`] | the programs that make the load, and their answers |
 //! | [`item`] | one measured quantity, its goal, and the tables |
 //! | [`tunnel`] | the same work by a userspace tunnel |
 //! | [`plot`] | the plots, as SVG |
 
+pub mod engine;
 pub mod failover;
 pub mod item;
 pub mod load;

@@ -1,7 +1,7 @@
 //! Speed: throughput, delay and cost, alone and under the shim, before and after a switch.
 
 use clap::Parser;
-use shim6_lab::bench::{self, item, plot, speed};
+use shim6_lab::bench::{self, engine, item, plot, speed};
 use shim6_lab::{Result, programs};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -27,12 +27,24 @@ struct Options {
     /// Only this part: path (or healthy or switched of it), suppressed, calls, start, scaling, tunnel
     #[arg(long)]
     only: Option<String>,
+    /// Measure the protocol core alone and print JSON: contexts:N or locators:N
+    #[arg(long, hide = true)]
+    engine: Option<String>,
     #[command(flatten)]
     files: bench::Files,
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    if let Some(what) = &options.engine {
+        return engine::main(what).map_or_else(
+            |error| {
+                eprintln!("bench: {error}");
+                ExitCode::from(2)
+            },
+            |()| ExitCode::SUCCESS,
+        );
+    }
     bench::run("bench", |scratch| measure(&options, scratch))
 }
 
