@@ -438,6 +438,15 @@ pub(super) struct PeerLocator {
     rank: u8,
 }
 
+/// See [`PeerSet::rank`].
+pub(super) type Rank = (u8, bool);
+
+impl PeerLocator {
+    fn wanted(&self) -> Rank {
+        (self.rank, self.preference.flags & preference_flag::TRANSIENT != 0)
+    }
+}
+
 /// Ls(peer).
 #[derive(Clone, Debug)]
 pub(super) struct PeerSet {
@@ -583,6 +592,21 @@ impl PeerSet {
     /// In the list in force, and a destination?
     pub(super) fn lists(&self, addr: &Ipv6Addr) -> bool {
         self.locators.iter().any(|l| l.addr == *addr && !l.barred)
+    }
+
+    /// How much the peer wants to be sent to there, lower is better: its priority, and whether it is TRANSIENT. A locator that
+    /// is no destination comes last.
+    pub(super) fn rank(&self, addr: &Ipv6Addr) -> Rank {
+        #[cfg(test)]
+        super::tests::work::count();
+        let of = self.locators.iter().find(|l| l.addr == *addr && !l.barred);
+        of.map_or((u8::MAX, true), PeerLocator::wanted)
+    }
+
+    /// The lowest [`PeerSet::rank`] of all.
+    pub(super) fn lowest_rank(&self) -> Rank {
+        let destinations = self.locators.iter().filter(|l| !l.barred);
+        destinations.map(PeerLocator::wanted).min().unwrap_or((u8::MAX, true))
     }
 
     /// Destinations; a ULID that its own list leaves out is none (S6-N-36). Of duplicates the first counts.
