@@ -148,13 +148,6 @@ fn each(mut operation: impl FnMut()) -> f64 {
     median(std::iter::repeat_with(batch).take(BATCHES).collect())
 }
 
-/// Octets of this process that are in memory.
-fn resident() -> f64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: f64 = statm.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0.0);
-    pages * 4096.0
-}
-
 /// Times of both sides of a handshake, ns.
 #[derive(Clone, Copy, Default)]
 struct Handshake {
@@ -217,7 +210,7 @@ fn contexts(n: u32) -> Value {
     let mut server = engine(0, &here, now);
     let mut known = Vec::with_capacity(n as usize);
     let (mut setup, mut first) = (Vec::new(), Vec::new());
-    let before = resident();
+    let before = super::resident("self");
     for i in 1..=n {
         now = now + Duration::from_micros(10);
         let there = addresses(i, 2);
@@ -238,7 +231,7 @@ fn contexts(n: u32) -> Value {
             first.push(ns);
         }
     }
-    let memory = (resident() - before) / f64::from(n);
+    let memory = (super::resident("self") - before) / f64::from(n);
 
     let mut rng = SeededRng::new(7);
     let tick = Duration::from_micros(1);
