@@ -7,8 +7,8 @@
  *   flood MODE SIZE MS RATE S T   send for MS milliseconds with T threads, each over S sockets in turn, RATE datagrams per
  *                                 second in all (0: as fast as can be): "flood DATAGRAMS NANOSECONDS CPU_NANOSECONDS ERRORS"
  *                                 MODE: sendto, sendmmsg, gso
- *   meet ADDRESS SOURCE           one more connected socket, from SOURCE to the receiver's port at ADDRESS, which is not flooded
- *                                 from; asks for an echo: "meet ANSWERED"
+ *   meet ADDRESS SOURCE           one more connected socket, from SOURCE to the receiver's port at ADDRESS, which sends one
+ *                                 datagram and is not flooded from: "meet SENT"
  *   stamps N SIZE US              send N datagrams with the time in them, one every US microseconds: "stamps N"
  * Receiver, on one unconnected socket:
  *   mode MODE                     recvfrom, recvmmsg, gro: "mode"
@@ -233,20 +233,13 @@ static int fresh(void)
     return fd;
 }
 
-/* Ask for an echo until it comes, five times at most; 1 if it came. */
+/* A datagram that nobody answers: an unconnected receiver with many addresses would answer from any of them. */
 static int meet(const char *address, const char *from)
 {
     struct sockaddr_in6 a = parse(address, "0");
     a.sin6_port = peer.sin6_port;
-    int fd = from_to(parse(from, "0"), a);
-    struct timeval t = { .tv_usec = 20000 };
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t);
-    char data[64] = "p";
-    for (int i = 0; i < 5; i++) {
-        if (send(fd, data, sizeof data, 0) > 0 && recv(fd, data, sizeof data, 0) > 0)
-            return 1;
-    }
-    return 0;
+    char data[64] = "m";
+    return send(from_to(parse(from, "0"), a), data, sizeof data, 0) > 0;
 }
 
 static void *flood(void *arg)
