@@ -256,7 +256,8 @@ static void one_way(int fd)
     CHECK(send(fd, "question", 8, 0) == 8);
 }
 
-/* API-CX-18, API-CM-01 to API-CM-03, API-CM-05, API-CM-07, API-CM-10 to API-CM-12, API-EX-04: between the ULIDs. */
+/* API-CX-18, API-CM-01, API-CM-02, API-CM-03, API-CM-05, API-CM-07, API-CM-10, API-CM-11, API-CM-12, API-EX-04:
+ * between the ULIDs. */
 static void received_plain(void)
 {
     int fd = associated(), on = 1;

@@ -49,6 +49,10 @@ int main(void)
     MEASURE("unconnected: sendto and recvfrom, 64 octets",
             CHECK(sendto(v, b, 64, 0, SA(there), sizeof there) == 64 && recvfrom(u, b, 64, 0, SA(from), &len) == 64));
     MEASURE("unconnected: recvfrom, EAGAIN", CHECK(recvfrom(u, b, 64, MSG_DONTWAIT, SA(from), &len) == -1));
+    int w = bound(B, &port);
+    there = address(B, port);
+    MEASURE("unconnected, bound: sendto and recvfrom",
+            CHECK(sendto(v, b, 64, 0, SA(there), sizeof there) == 64 && recvfrom(w, b, 64, 0, SA(from), &len) == 64));
     int l = bound("::1", &port);
     struct sockaddr_in6 self = address("::1", port);
     CHECK(connect(l, SA(self), sizeof self) == 0);

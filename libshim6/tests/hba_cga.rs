@@ -92,7 +92,7 @@ fn verdicts_on_any_octets() {
 
 #[test]
 fn signatures() {
-    // HC-SIG-01 to HC-SIG-06, S6-7.2-10, S6-3-2, LS-F-05
+    // HC-SIG-01, HC-SIG-02, HC-SIG-03, HC-SIG-04, HC-SIG-05, HC-SIG-06, S6-7.2-10, S6-3-2, LS-F-05
     for v in list("signatures") {
         let (ulid, pds) = (address(v), Pds::parse(&octets(&v["pds"])).unwrap());
         let generation = v["generation"].as_u64().unwrap() as u32;

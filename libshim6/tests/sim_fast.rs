@@ -188,7 +188,8 @@ fn a_switch_tells_its_cause_and_times() {
     assert_eq!(w.context(0, 0).expect("a context").switches.len(), 16);
 }
 
-// RE-FB-13 to RE-FB-16 in milliseconds, RE-KT-03: a slow path, an answer that takes its time, an idle stretch
+// RE-FB-13, RE-FB-14, RE-FB-15, RE-FB-16 in milliseconds, RE-KT-03: a slow path, an answer that takes its time, an
+// idle stretch
 #[test]
 fn a_slow_or_quiet_path_is_no_dead_path() {
     for seed in 0..3 {

@@ -126,7 +126,8 @@ fn a_rust_program() {
 fn the_examples_of_the_draft() {
     // API-ASSOC-04, API-HOT-05, API-HOT-06, API-PE-06, API-LLP-05, API-LLP-06, API-PPF-05, API-PPF-06, API-LRX-05, API-LRX-06,
     // API-PRX-05, API-PRX-06, API-LTX-05, API-LTX-12, API-PTX-05, API-PTX-13, API-LLL-05, API-LLR-05, API-TMO-05,
-    // API-TMO-06, API-DEF-07, API-CM-01 to API-CM-05, API-CM-16, API-FB-01, API-FB-08, API-ST-08, API-CX-30
+    // API-TMO-06, API-DEF-07, API-CM-01, API-CM-02, API-CM-03, API-CM-04, API-CM-05, API-CM-16, API-FB-01, API-FB-08,
+    // API-ST-08, API-CX-30
     in_lab!();
     for preload in [true, false] {
         let bench = Bench::new(2);

@@ -161,7 +161,8 @@ fn sec_and_ug_bits_of_i1() {
 
 #[test]
 fn vector_i2() {
-    // HC-TV-04, HC-HBA-01, HC-HBA-02, HC-HBA-04 to HC-HBA-11, HC-MPE-01, HC-MPE-02, HC-PDS-07, HC-CX-07
+    // HC-TV-04, HC-HBA-01, HC-HBA-02, HC-HBA-04, HC-HBA-05, HC-HBA-06, HC-HBA-07, HC-HBA-08, HC-HBA-09, HC-HBA-10,
+    // HC-HBA-11, HC-MPE-01, HC-MPE-02, HC-PDS-07, HC-CX-07
     let table = [
         (0, 0, ["a:0:f2:1888:adea:3d7d", "b:0:1057:6062:a5f8:6761", "c:0:49d:ae8e:9930:6de0"]),
         (0, 1, ["a:0:892:8f43:5c79:42fa", "b:0:ccc:c7fa:8df8:dcb2", "c:0:c14:63f9:9721:4997"]),
@@ -246,7 +247,8 @@ fn vector_i3() {
 
 #[test]
 fn vector_i4() {
-    // HC-TV-08, HC-TV-09, HC-SIG-01 to HC-SIG-06, HC-SIG-12, HC-KEY-05, HC-CX-04, HC-CX-09, S6-N-46, S6-5.15.5-1
+    // HC-TV-08, HC-TV-09, HC-SIG-01, HC-SIG-02, HC-SIG-03, HC-SIG-04, HC-SIG-05, HC-SIG-06, HC-SIG-12, HC-KEY-05,
+    // HC-CX-04, HC-CX-09, S6-N-46, S6-5.15.5-1
     let (ulid, pds) = i4();
     assert_eq!(ulid, addr("2001:db8:a:0:2c3e:9156:2d95:1b0c"));
     assert_eq!(pds.modifier()[..], hex("0123456789abcdeffedcba987654fe77"));
@@ -286,7 +288,7 @@ fn vector_i4() {
 
 #[test]
 fn keys_that_may_not_sign() {
-    // HC-KEY-01 to HC-KEY-04, HC-CX-03
+    // HC-KEY-01, HC-KEY-02, HC-KEY-03, HC-KEY-04, HC-CX-03
     let set = i3(0, &["a", "b"]);
     let [(a, own), (b, _)] = set.members() else { panic!() };
     let e = verify_signature(a, own, 1, &[*b], &[0; 64]);

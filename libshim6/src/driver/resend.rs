@@ -5,10 +5,12 @@
 //! when another pair takes over.
 //!
 //! In come copies of what application threads hand to the kernel ([`Resend::keep`]), bounded by number, age and octets. Out
-//! go, when a failure has moved the context to another pair, all that are not too old, once. Without the request nothing is
-//! copied, and a datagram costs one load.
+//! go, when a failure has moved the context to another pair, all that are not too old, once, a few per millisecond: as many
+//! as fit the ring in one burst would overflow the receive buffer of the peer's program. Without the request nothing is copied,
+//! and a datagram costs one load.
 
 use super::cell::{CellKey, Meter, attention};
+use super::clock;
 use super::run::Runner;
 use super::shared::Counters;
 use crate::addr::ContextTag;
@@ -28,6 +30,11 @@ const MAX_OCTETS: usize = 4 << 20;
 /// Most datagrams that were refused, and how long each waits for another pair.
 const MAX_REFUSED: usize = 64;
 const REFUSED_AGE: Duration = Duration::from_secs(1);
+
+/// So many go out again at a time, this far apart: a fraction of what the smallest usual receive buffer holds (212,992 octets, of
+/// which a datagram of 1200 octets takes 2304), and the answers of the peer's program come on top.
+const BURST: usize = 16;
+const BETWEEN_BURSTS: Duration = Duration::from_millis(1);
 
 /// What is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,6 +196,23 @@ impl Moved {
     }
 }
 
+/// Copies of a cell on their way out again.
+pub(super) struct Again {
+    key: CellKey,
+    tag: ContextTag,
+    left: VecDeque<Kept>,
+    sent: usize,
+    of: usize,
+    next: Time,
+}
+
+impl Again {
+    /// When the next ones are due.
+    pub(super) fn next(&self) -> Time {
+        self.next
+    }
+}
+
 impl Runner {
     /// The forwarding state of a cell is that of its context: after a switch, what could not be sent goes out; after one
     /// that a failure made, what was sent just before goes out again.
@@ -199,32 +223,63 @@ impl Runner {
             return;
         }
         let cell = t.cell.clone();
-        let again = if failed && cell.resend.keeps(true) { cell.resend.take(now) } else { VecDeque::new() };
         let refused = cell.resend.take_refused(now);
-        if again.is_empty() && refused.is_empty() {
-            return;
+        if !refused.is_empty() {
+            let late = self.send_kept(now, key, tag, &refused);
+            Counters::add(&self.shared.counters.payload_late, late as u64);
+            let of = refused.len();
+            tracing::info!(ulids = %key.ulids, fii = key.fii, %tag, sent = late, of,
+                "datagrams sent that the kernel had refused");
         }
-        let pair = cell.forward().map_or(key.ulids.as_locators(), |f| f.locators);
-        let (ifindex, mtu) = (self.ifindex(pair), self.mtu(now, pair));
-        let shared = self.shared.clone();
-        // What does not fit the buffer is lost as it would have been
-        let send = |kept: &VecDeque<Kept>| {
-            let sent = kept.iter().filter(|k| {
-                shared.sender.send_payload(pair, ifindex, tag, mtu, k.protocol, &k.packet).is_ok()
-            });
-            sent.count() as u64
-        };
-        let (sent, late) = (send(&again), send(&refused));
-        Counters::add(&shared.counters.payload_resent, sent);
-        Counters::add(&shared.counters.payload_late, late);
-        for (sent, of, what) in [
-            (sent, again.len(), "datagrams sent again"),
-            (late, refused.len(), "datagrams sent that the kernel had refused"),
-        ] {
-            if of > 0 {
-                tracing::info!(ulids = %key.ulids, fii = key.fii, %tag, %pair, sent, of, "{what}");
+        if failed && cell.resend.keeps(true) {
+            // Not `now`, which is older than the forwarding state: who began in between took the pair that failed.
+            let left = cell.resend.take(clock::now());
+            if !left.is_empty() {
+                let of = left.len();
+                self.again.push(Again { key, tag, left, sent: 0, of, next: now });
+                self.continue_again(now);
             }
         }
+    }
+
+    /// Send the next ones of all that are due.
+    pub(super) fn continue_again(&mut self, now: Time) {
+        let mut all = std::mem::take(&mut self.again);
+        for again in all.iter_mut().filter(|a| a.next <= now) {
+            let some = again.left.drain(..again.left.len().min(BURST)).collect();
+            again.sent += self.send_kept(now, again.key, again.tag, &some);
+            again.next = now + BETWEEN_BURSTS;
+        }
+        all.retain(|a| !self.is_sent_again(a));
+        self.again = all;
+    }
+
+    /// Send all that is left at once: the engine ends.
+    pub(super) fn end_again(&mut self) {
+        for mut again in std::mem::take(&mut self.again) {
+            again.sent +=
+                self.send_kept(clock::now(), again.key, again.tag, &std::mem::take(&mut again.left));
+            self.is_sent_again(&again);
+        }
+    }
+
+    fn is_sent_again(&self, again: &Again) -> bool {
+        let Again { key, tag, sent, of, .. } = again;
+        if again.left.is_empty() {
+            Counters::add(&self.shared.counters.payload_resent, *sent as u64);
+            tracing::info!(ulids = %key.ulids, fii = key.fii, %tag, sent, of, "datagrams sent again");
+        }
+        again.left.is_empty()
+    }
+
+    /// Send by the pair in use. How many went out: what does not fit the buffer is lost as it would have been.
+    fn send_kept(&mut self, now: Time, key: CellKey, tag: ContextTag, kept: &VecDeque<Kept>) -> usize {
+        let forward = self.tracked.get(&key).and_then(|t| t.cell.forward());
+        let pair = forward.map_or(key.ulids.as_locators(), |f| f.locators);
+        let (ifindex, mtu) = (self.ifindex(pair), self.mtu(now, pair));
+        let sender = &self.shared.sender;
+        let sent = |k: &&Kept| sender.send_payload(pair, ifindex, tag, mtu, k.protocol, &k.packet).is_ok();
+        kept.iter().filter(sent).count()
     }
 }
 

@@ -9,6 +9,7 @@ use super::deliver::Delivery;
 use super::host::{SocketHost, UlidLoss};
 use super::icmp::IcmpSocket;
 use super::receive::{self, ReceiveSocket};
+use super::resend::Again;
 use super::shared::{Command, Counters, Shared};
 use super::sys::{self, OwnFd};
 use super::traffic::{Report, Tracked};
@@ -63,6 +64,8 @@ pub struct Runner {
     /// Pairs whose datagrams are held back, and until when at most.
     pub(super) held: BTreeMap<UlidPair, Time>,
     mtus: HashMap<LocatorPair, (u32, Time)>,
+    /// Datagrams that are being sent again.
+    pub(super) again: Vec<Again>,
     /// `None` if the kernel gave none: nothing but the tool needs it.
     console: Option<Console>,
 }
@@ -131,6 +134,7 @@ impl Runner {
             foreign: BTreeMap::new(),
             held: BTreeMap::new(),
             mtus: HashMap::new(),
+            again: Vec::new(),
             console: console.inspect_err(|e| tracing::debug!(error = %e, "no console")).ok(),
         })
     }
@@ -172,6 +176,7 @@ impl Runner {
 
     /// Undo what lives outside of this process.
     pub fn shut_down(&mut self) {
+        self.end_again();
         self.addresses.release_all();
     }
 
@@ -184,6 +189,7 @@ impl Runner {
             self.held.values().min().copied(),
             self.addresses.next_look(),
             self.foreign.values().min().copied(),
+            self.again.iter().map(Again::next).min(),
         ];
         let next = deadlines.into_iter().flatten().min();
         if next != self.armed {
@@ -213,6 +219,7 @@ impl Runner {
             }
             self.carry_out(now);
         }
+        self.continue_again(now);
         self.delivery.expire(now, &self.shared.counters);
         self.addresses.refresh(now);
         self.let_go(now);

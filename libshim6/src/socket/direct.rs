@@ -70,11 +70,11 @@ unsafe extern "C" fn segment_of(object: *mut libc::dl_phdr_info, _: size_t, sear
     let (object, search) = unsafe { (&*object, &mut *search.cast::<Search>()) };
     // SAFETY: as above: that many headers.
     let headers = unsafe { std::slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()) };
-    let loaded = headers.iter().filter(|h| h.p_type == libc::PT_LOAD).map(|h| {
+    let mut loaded = headers.iter().filter(|h| h.p_type == libc::PT_LOAD).map(|h| {
         let start = (object.dlpi_addr as usize).wrapping_add(h.p_vaddr as usize);
         start..start + h.p_memsz as usize
     });
-    search.found = { loaded }.find(|segment| segment.contains(&search.of));
+    search.found = loaded.find(|segment| segment.contains(&search.of));
     c_int::from(search.found.is_some())
 }
 

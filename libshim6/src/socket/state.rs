@@ -85,8 +85,10 @@ pub mod flag {
     pub const PEER_RECV: u32 = PEER_RECV_D08 | PEER_RECV_R6316;
     /// With one of these, sending from a connected socket takes more than counting on a healthy path.
     pub const SENDING: u32 = DONT_SHIM | GATHERED | NOT_DEFERRED | WAITING;
+    /// The application wants to be told something of each datagram that the shim knows better than the kernel.
+    pub const TOLD: u32 = LOCAL_RECV | PEER_RECV | OUR_FLOWINFO | APP_FLOWINFO;
     /// Received ancillary data is looked at, on a connected socket too.
-    pub const LOOKED_AT: u32 = LOCAL_RECV | PEER_RECV | OUR_FLOWINFO | OUR_PKTINFO | APP_FLOWINFO;
+    pub const LOOKED_AT: u32 = TOLD | OUR_PKTINFO;
 }
 
 /// The record of one socket; all duplicates of a descriptor share it.

@@ -20,7 +20,8 @@ fn locators(n: u16) -> Vec<Ipv6Addr> {
 
 #[test]
 fn signatures_verify() {
-    // HC-SIG-01 to HC-SIG-06, HC-SIG-13, HC-SIG-14, HC-KEY-05, HC-PDS-03, S6-5.15.5-1, S6-5.15.5-2, S6-5.15.5-3, S6-N-46
+    // HC-SIG-01, HC-SIG-02, HC-SIG-03, HC-SIG-04, HC-SIG-05, HC-SIG-06, HC-SIG-13, HC-SIG-14, HC-KEY-05, HC-PDS-03,
+    // S6-5.15.5-1, S6-5.15.5-2, S6-5.15.5-3, S6-N-46
     for (bits, spki) in [(1024, 162), (1536, 226), (2048, 294), (3072, 422), (4096, 550)] {
         let key = key(bits, 1);
         assert_eq!((key.bits(), key.public_der().len()), (bits, spki));

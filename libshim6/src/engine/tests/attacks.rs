@@ -224,7 +224,8 @@ fn floods_are_answered_at_a_bounded_rate_and_store_nothing() {
 #[test]
 fn common_checks_come_before_any_answer() {
     // LS-ER-01, LS-CX-11
-    // S6-12.3-1 to S6-12.3-6, S6-5.3-4, S6-5.14-5, S6-5.15-9, S6-N-4, S6-N-14, S6-N-15, S6-N-33, S6-5.14-8
+    // S6-12.3-1, S6-12.3-2, S6-12.3-3, S6-12.3-4, S6-12.3-5, S6-12.3-6, S6-5.3-4, S6-5.14-5, S6-5.15-9, S6-N-4,
+    // S6-N-14, S6-N-15, S6-N-33, S6-5.14-8
     let (mut w, _) = world_in(None);
     let (a, b) = (w.hosts[0].a(0), w.hosts[1].a(0));
     let i1 = Message::I1(I1 {

@@ -168,7 +168,7 @@ fn an_update_is_repeated_for_ever_with_the_same_nonce() {
 
 #[test]
 fn newer_information_replaces_an_outstanding_update() {
-    // S6-10.3-1 to S6-10.3-5, S6-10.5-4, S6-10.5-5
+    // S6-10.3-1, S6-10.3-2, S6-10.3-3, S6-10.3-4, S6-10.3-5, S6-10.5-4, S6-10.5-5
     let (mut w, all) = with_some(2);
     w.pass = Box::new(|s| s.ty() != 65);
     w.set_addrs(0, all[..3].to_vec());
@@ -221,7 +221,8 @@ fn preferences(generation: u32, elements: &[(u8, u8)]) -> Option<LocatorPreferen
 #[test]
 fn a_received_update_is_all_or_nothing() {
     // LS-UP-06, LS-F-04, LS-U-02, S6-N-44
-    // S6-10.4-4 to S6-10.4-12, S6-7.2-1, S6-7.2-5 to S6-7.2-8, S6-N-29, S6-N-30, S6-N-36, S6-5.11-1, S6-N-23
+    // S6-10.4-4, S6-10.4-5, S6-10.4-6, S6-10.4-7, S6-10.4-8, S6-10.4-9, S6-10.4-10, S6-10.4-11, S6-10.4-12, S6-7.2-1,
+    // S6-7.2-5, S6-7.2-6, S6-7.2-7, S6-7.2-8, S6-N-29, S6-N-30, S6-N-36, S6-5.11-1, S6-N-23
     let mut w = World::connected(2, 62);
     let before = w.info(0).unwrap();
     let good = offer(&w, 1);

@@ -229,7 +229,8 @@ fn second_context(w: &mut World, by_i2: bool, tag: ContextTag) -> UlidPair {
 #[test]
 fn a_tag_used_twice_ends_the_old_context() {
     // LS-R2-04, LS-R2-08, LS-G-09, LS-F-08
-    // S6-7.6-2, S6-7.6-3, S6-7.6-5, S6-7.14-1, S6-7.15-1 to S6-7.15-7, S6-7.16-5, S6-B-70, S6-C-2, S6-N-28
+    // S6-7.6-2, S6-7.6-3, S6-7.6-5, S6-7.14-1, S6-7.15-1, S6-7.15-2, S6-7.15-3, S6-7.15-4, S6-7.15-5, S6-7.15-6,
+    // S6-7.15-7, S6-7.16-5, S6-B-70, S6-C-2, S6-N-28
     for by_i2 in [true, false] {
         for wanted in [false, true] {
             let mut w = World::connected(2, 50);

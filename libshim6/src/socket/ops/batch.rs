@@ -4,11 +4,11 @@ use super::super::guard::{self, set_errno};
 use super::super::state::{Mode, flag};
 use super::super::table::{self, Pinned};
 use super::super::{Bypass, Outcome, real, sys};
-use super::named::{Control, header, source_is_gone};
+use super::named::{Control, header};
 use super::rewritten::{MAX_DATA, rewritten, segment_size, send_packets, slices};
 use super::send::{MAX_BATCH, describe, not_sent};
 use super::way::{Out, Way, way};
-use super::{activated, ancillary, keep, learn_port, note_sent, quick, refused};
+use super::{activated, ancillary, keep, learn_port, note_sent, quick};
 use crate::driver::build_udp;
 use crate::driver::cell::{Cell, Forward};
 use libc::{c_int, c_uint, mmsghdr, sockaddr_in6};
@@ -217,12 +217,7 @@ unsafe fn batch(
         unsafe { real::sendmmsg(fd, msgs.as_mut_ptr(), n as c_uint, flags) }
     };
     if sent <= 0 {
-        let lost = match &ways[0] {
-            Way::Healthy(cell, _) => refused(cell, cell.ulids().as_locators()),
-            Way::Named(cell, ..) => source_is_gone(cell, cell.ulids().as_locators()),
-            Way::Bare(cell, forward, _) => source_is_gone(cell, forward.locators),
-            _ => false,
-        };
+        let lost = ways[0].counts_as_lost();
         // SAFETY: as above.
         let out = if lost { unsafe { describe(&msgs[0].msg_hdr, flags) } } else { None };
         if let (Some(out), Some(cell)) = (&out, ways[0].cell()) {
@@ -234,16 +229,11 @@ unsafe fn batch(
     for ((way, m), began) in ways.iter().zip(&msgs[..sent as usize]).zip(began) {
         // SAFETY: the application's header, as the kernel has read it.
         let out = if began.is_some() { unsafe { describe(&m.msg_hdr, flags) } } else { None };
-        if let (Some(out), Some(cell)) = (out, way.cell()) {
+        let Some(cell) = way.cell() else { continue };
+        if let Some(out) = out {
             keep::keep(socket, fd, &out, cell, way.peer(), began);
         }
-        match way {
-            Way::Healthy(cell, peer) => note_sent(socket, cell, m.msg_len as usize, *peer),
-            Way::Named(cell, to, _) | Way::Bare(cell, _, to) => {
-                note_sent(socket, cell, m.msg_len as usize, Some(*to))
-            }
-            _ => {}
-        }
+        note_sent(socket, cell, m.msg_len as usize, way.peer());
     }
     if socket.local_port.load(Relaxed) == 0 {
         guard::slow(|| learn_port(socket, fd));

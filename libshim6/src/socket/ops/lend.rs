@@ -13,7 +13,7 @@ use std::net::{Ipv6Addr, SocketAddrV6};
 use std::ptr;
 
 /// Octets of an IPv6 socket address.
-const NAME: usize = size_of::<sockaddr_in6>();
+pub(super) const NAME: usize = size_of::<sockaddr_in6>();
 /// Most ancillary data that a datagram can bring, generously.
 const MAX_CONTROL: usize = 16_384;
 

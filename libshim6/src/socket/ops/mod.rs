@@ -98,13 +98,16 @@ fn unconnected(socket: &Pinned, fd: c_int) {
 }
 
 /// Have the kernel tell what the shim wants to know of each datagram: the destination of what comes to a socket without
-/// peer, and by which locators and interface tagged payload came, where the application asks for such things.
+/// peer and without an address of its own, and by which locators and interface tagged payload came, where the application
+/// asks for such things.
 pub(super) fn look_at_ancillary_data(socket: &Pinned, fd: c_int) {
     let locators = socket.has(flag::LOCAL_RECV | flag::PEER_RECV);
     let served = socket.mode() != Mode::Plain;
-    let unconnected = socket.mode() == Mode::Unconnected;
+    // What comes to a UDP socket that is bound to an address came to that one; raw sockets get multicast too.
+    let anywhere = socket.mode() == Mode::Unconnected
+        && (socket.has(flag::RAW) || socket.inner().local.is_unspecified());
     for (name, ours, apps, wanted) in [
-        (libc::IPV6_RECVPKTINFO, flag::OUR_PKTINFO, flag::APP_PKTINFO, unconnected || locators),
+        (libc::IPV6_RECVPKTINFO, flag::OUR_PKTINFO, flag::APP_PKTINFO, anywhere || locators),
         (
             libc::IPV6_FLOWINFO,
             flag::OUR_FLOWINFO,

@@ -47,8 +47,7 @@ pub(super) fn sends_to(
 /// An unconnected socket received a datagram: count it, if it is one of a known peer to the address as before.
 #[inline(always)]
 pub(super) fn heard_from(socket: &Socket, fd: c_int, came: &Came, octets: usize, flags: c_int) -> bool {
-    const LOOKED_AT: u32 = flag::LOOKED_AT & !flag::OUR_PKTINFO;
-    if !socket.is(Mode::Unconnected, flag::DONT_SHIM | LOOKED_AT)
+    if !socket.is(Mode::Unconnected, flag::DONT_SHIM | flag::TOLD)
         || flags & (libc::MSG_PEEK | libc::MSG_ERRQUEUE) != 0
     {
         return false;

@@ -4,7 +4,7 @@
 use super::super::guard::{self, slow};
 use super::super::peers::Peer;
 use super::super::state::{Mode, flag};
-use super::super::table::Pinned;
+use super::super::table::{self, Pinned};
 use super::super::{Bypass, Outcome, backend, detach, peek, real, sys};
 use super::bare;
 use super::lend::{Came, Lent, Scratch, Shown, came, give_back, is_refused, lend, move_up};
@@ -255,12 +255,7 @@ unsafe fn receive(socket: &Pinned, fd: c_int, app: &mut msghdr, flags: c_int) ->
             if is_path_error(guard::errno()) && hides_path_errors(socket) {
                 continue;
             }
-            if guard::errno() == libc::ENOTSOCK {
-                // The number has become something else behind our back.
-                super::super::table::forget(fd);
-                return Err(Bypass);
-            }
-            return Ok(r);
+            return not_received(fd, r);
         }
         if flags & libc::MSG_ERRQUEUE != 0 {
             // SAFETY: `own` is as the kernel left it.
@@ -281,6 +276,15 @@ unsafe fn receive(socket: &Pinned, fd: c_int, app: &mut msghdr, flags: c_int) ->
         unsafe { give_back(app, &own, &lent, &shown) };
         return Ok(r);
     }
+}
+
+/// The kernel gave nothing, for the reason in `errno`. `Err`: the number has become something else behind our back.
+pub(super) fn not_received<T>(fd: c_int, r: T) -> Outcome<T> {
+    if guard::errno() == libc::ENOTSOCK {
+        table::forget(fd);
+        return Err(Bypass);
+    }
+    Ok(r)
 }
 
 /// Take a datagram that the application must not see off the queue.
@@ -473,11 +477,7 @@ pub unsafe fn recvmmsg(
             if is_path_error(guard::errno()) && hides_path_errors(&socket) {
                 continue;
             }
-            if guard::errno() == libc::ENOTSOCK {
-                super::super::table::forget(fd);
-                return Err(Bypass);
-            }
-            return Ok(r);
+            return not_received(fd, r);
         }
         let mut kept = 0;
         for i in 0..r as usize {

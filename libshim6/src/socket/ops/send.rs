@@ -6,11 +6,10 @@
 use super::super::state::flag;
 use super::super::table::Pinned;
 use super::super::{Bypass, Outcome, guard, real, setup, sys, table};
-use super::named::{named, source_is_gone};
+use super::named::named;
 use super::rewritten::{fail, rewritten};
-use super::way::{Out, Way, way};
-use super::{activated, active, ancillary, keep, learn_port, note_sent, quick, refused};
-use crate::driver::cell::Cell;
+use super::way::{CellRef, Out, Way, way};
+use super::{activated, active, ancillary, keep, learn_port, note_sent, quick};
 use libc::{c_int, c_void, iovec, msghdr, sockaddr, socklen_t};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -30,31 +29,25 @@ pub(super) unsafe fn transmit(
         return Ok(fail(e));
     }
     let way = way(socket, fd, out);
-    let (cell, peer, named_by) = match &way {
-        Way::Plain => return Err(Bypass),
+    let cell = match &way {
         Way::Lost => return Ok(out.octets() as isize),
         Way::Rewritten(cell, forward, to) => {
             // SAFETY: the application's buffers, as it passed them.
             return Ok(unsafe { rewritten(socket, fd, out, cell, forward, to) });
         }
-        Way::Healthy(cell, peer) => (cell, *peer, None),
-        Way::Named(cell, to, source) => (cell, Some(*to), Some((*source, cell.ulids().as_locators()))),
-        Way::Bare(cell, forward, to) => (cell, Some(*to), Some((forward.locators.local, forward.locators))),
+        other => other.cell().ok_or(Bypass)?,
     };
     let began = keep::begin(socket, cell);
-    let r = match (named_by, peer) {
+    let r = match way.name() {
         // SAFETY: as above.
-        (Some((source, _)), Some(to)) => unsafe { named(fd, out, &to, source, 0) },
-        _ => plain(),
+        Some((to, source)) => unsafe { named(fd, out, &to, source, 0) },
+        None => plain(),
     };
-    let lost = r < 0
-        && match named_by {
-            Some((_, pair)) => source_is_gone(cell, pair),
-            None => refused(cell, cell.ulids().as_locators()),
-        };
+    let lost = r < 0 && way.counts_as_lost();
     if r < 0 && !lost {
         return Ok(r);
     }
+    let peer = way.peer();
     if !lost {
         note_sent(socket, cell, r as usize, peer);
         if peer.is_some() && socket.local_port.load(Relaxed) == 0 {
@@ -100,24 +93,21 @@ unsafe fn quickly(fd: c_int, out: &Out<'_>, plain: impl FnOnce() -> isize) -> Op
 /// The kernel refused a datagram in the usual case; `named`: with its source named in the call. What the application gets.
 #[cold]
 pub(super) fn not_sent(fd: c_int, out: &Out<'_>, named: bool) -> isize {
-    let to = out.to.flatten();
-    let answer = |socket: &Pinned, cell: &Cell| {
-        let pair = cell.ulids().as_locators();
-        let lost = if named { source_is_gone(cell, pair) } else { refused(cell, pair) };
-        if lost {
-            keep::refused(socket, fd, out, cell, to);
-        }
-        lost
+    let Some(socket) = active(fd) else { return -1 };
+    let way = match out.to.flatten() {
+        None => socket.cell().map(|cell| Way::Healthy(CellRef::Own(cell), None)),
+        Some(to) => guard::slow(|| socket.peer(&to)?.cell).flatten().map(|cell| {
+            let source = cell.ulids().local;
+            match named {
+                true => Way::Named(CellRef::Peer(cell), to, source),
+                false => Way::Healthy(CellRef::Peer(cell), Some(to)),
+            }
+        }),
     };
-    let lost = match (active(fd), to) {
-        (None, _) => false,
-        (Some(socket), None) => socket.cell().is_some_and(|cell| answer(&socket, cell)),
-        (Some(socket), Some(to)) => {
-            let cell = guard::slow(|| socket.peer(&to)?.cell).flatten();
-            cell.is_some_and(|cell| answer(&socket, &cell))
-        }
-    };
-    if lost { out.octets() as isize } else { -1 }
+    let lost = way.filter(Way::counts_as_lost);
+    let Some((cell, peer)) = lost.as_ref().and_then(|way| Some((way.cell()?, way.peer()))) else { return -1 };
+    keep::refused(&socket, fd, out, cell, peer);
+    out.octets() as isize
 }
 
 /// Send a datagram: in the usual case by the plain call alone, else as [`transmit`] decides.

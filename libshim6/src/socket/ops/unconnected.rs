@@ -1,17 +1,16 @@
 //! Receiving into a plain buffer on a socket without peer, of whose datagrams the application asks nothing but the source:
-//! one recvmsg that brings the destination too, and for a known peer nothing pinned and nothing locked.
+//! one recvfrom where the socket is bound to an address, else one recvmsg that brings the destination too; for a known peer
+//! nothing pinned and nothing locked.
 
 use super::super::state::{Mode, flag};
-use super::super::{Bypass, Outcome, cmsg, guard, real, sys, table};
-use super::lend::Came;
-use super::recv::heard;
+use super::super::{Outcome, cmsg, real, sys, table};
+use super::lend::{Came, NAME};
+use super::recv::{heard, not_received};
 use super::{named, quick};
 use libc::{c_int, c_void, iovec, sockaddr, sockaddr_in6, socklen_t};
 use std::mem::MaybeUninit;
 use std::ptr;
 
-/// Octets of an IPv6 socket address.
-const NAME: usize = size_of::<sockaddr_in6>();
 /// Words for ancillary data: ours, and what the application may have asked for although it does not look.
 const CONTROL: usize = 32;
 
@@ -28,9 +27,10 @@ pub(super) unsafe fn receive(
     addr: *mut sockaddr,
     alen: *mut socklen_t,
 ) -> Option<Outcome<isize>> {
-    const ASKED: u32 = flag::DONT_SHIM | flag::RAW | flag::LOOKED_AT & !flag::OUR_PKTINFO;
     let socket = table::peek(fd)?;
-    if !socket.is(Mode::Unconnected, ASKED) || flags & (libc::MSG_PEEK | libc::MSG_ERRQUEUE) != 0 {
+    if !socket.is(Mode::Unconnected, flag::DONT_SHIM | flag::RAW | flag::TOLD)
+        || flags & (libc::MSG_PEEK | libc::MSG_ERRQUEUE) != 0
+    {
         return None;
     }
     let room = match addr.is_null() {
@@ -40,25 +40,27 @@ pub(super) unsafe fn receive(
     };
     let mut name = MaybeUninit::<sockaddr_in6>::uninit();
     let mut control = [const { MaybeUninit::<u64>::uninit() }; CONTROL];
-    let iov = [iovec { iov_base: buf, iov_len: len }];
     let space = ((&raw mut control).cast::<c_void>(), size_of_val(&control));
-    let mut msg = named::header(name.as_mut_ptr(), &iov, space);
-    // SAFETY: the application's buffer, and locals.
-    let r = unsafe { real::recvmsg(fd, &raw mut msg, flags) };
+    let (r, written, controls) = if socket.has(flag::OUR_PKTINFO) {
+        let iov = [iovec { iov_base: buf, iov_len: len }];
+        let mut msg = named::header(name.as_mut_ptr(), &iov, space);
+        // SAFETY: the application's buffer, and locals.
+        let r = unsafe { real::recvmsg(fd, &raw mut msg, flags) };
+        (r, msg.msg_namelen, msg.msg_controllen as usize)
+    } else {
+        let mut written = NAME as socklen_t;
+        // SAFETY: as above.
+        let r = unsafe { real::recvfrom(fd, buf, len, flags, name.as_mut_ptr().cast(), &raw mut written) };
+        (r, written, 0)
+    };
     if r < 0 {
-        if guard::errno() == libc::ENOTSOCK {
-            // The number has become something else behind our back.
-            table::forget(fd);
-            return Some(Err(Bypass));
-        }
-        return Some(Ok(r));
+        return Some(not_received(fd, r));
     }
-    let written = msg.msg_namelen as usize;
     // SAFETY: the kernel has written as many octets as it says.
     let (from, control) = unsafe {
-        let control =
-            std::slice::from_raw_parts(space.0.cast::<u8>(), (msg.msg_controllen as usize).min(space.1));
-        ((written >= NAME).then(|| sys::v6_of(name.assume_init_ref())).flatten(), control)
+        let control = std::slice::from_raw_parts(space.0.cast::<u8>(), controls.min(space.1));
+        let whole = written as usize >= NAME;
+        (whole.then(|| sys::v6_of(name.assume_init_ref())).flatten(), control)
     };
     let mut came = Came { from, to: cmsg::destination(control), by: (0, 0) };
     if !quick::heard_from(socket, fd, &came, r as usize, flags)
@@ -72,8 +74,12 @@ pub(super) unsafe fn receive(
     if !addr.is_null() {
         // SAFETY: both are there, as was looked at above, and the kernel wrote the name.
         unsafe {
-            ptr::copy_nonoverlapping(name.as_ptr().cast::<u8>(), addr.cast::<u8>(), written.min(room));
-            *alen = msg.msg_namelen;
+            ptr::copy_nonoverlapping(
+                name.as_ptr().cast::<u8>(),
+                addr.cast::<u8>(),
+                (written as usize).min(room),
+            );
+            *alen = written;
         }
     }
     Some(Ok(r))

@@ -4,7 +4,8 @@ use super::super::peers::Peer;
 use super::super::state::{Mode, flag};
 use super::super::table::{self, Pinned};
 use super::super::{backend, cmsg, guard, inherit, sys};
-use super::{cell_of, own_cell};
+use super::named::source_is_gone;
+use super::{cell_of, own_cell, refused};
 use crate::addr::{UlidPair, is_servable};
 use crate::driver::cell::{Cell, Forward};
 use crate::engine::Bare;
@@ -59,9 +60,7 @@ impl Way<'_> {
             _ => None,
         }
     }
-}
 
-impl Way<'_> {
     /// The cell that counts it.
     pub(super) fn cell(&self) -> Option<&Cell> {
         match self {
@@ -78,6 +77,16 @@ impl Way<'_> {
             Way::Plain | Way::Lost => None,
             Way::Healthy(_, peer) => *peer,
             Way::Named(_, to, _) | Way::Rewritten(_, _, to) | Way::Bare(_, _, to) => Some(*to),
+        }
+    }
+
+    /// The kernel's socket refused it, as `errno` says: is it lost for want of a path, which REAP can repair?
+    pub(super) fn counts_as_lost(&self) -> bool {
+        match self {
+            Way::Plain | Way::Lost | Way::Rewritten(..) => false,
+            Way::Healthy(cell, _) => refused(cell, cell.ulids().as_locators()),
+            Way::Named(cell, ..) => source_is_gone(cell, cell.ulids().as_locators()),
+            Way::Bare(cell, forward, _) => source_is_gone(cell, forward.locators),
         }
     }
 }

@@ -216,8 +216,14 @@ impl Sock {
         s
     }
     fn connect(&self, to: SocketAddrV6) {
-        let raw = sys::to_raw(&to);
-        let (p, len) = ((&raw const raw).cast(), size_of_val(&raw) as socklen_t);
+        self.connect_raw(&sys::to_raw(&to));
+    }
+    /// Dissolve the association.
+    fn disconnect(&self) {
+        self.connect_raw(&libc::sockaddr { sa_family: libc::AF_UNSPEC as u16, sa_data: [0; 14] });
+    }
+    fn connect_raw<A>(&self, raw: &A) {
+        let (p, len) = ((&raw const *raw).cast(), size_of_val(raw) as socklen_t);
         // SAFETY: `raw` outlives the calls.
         let r = unsafe { ops::connect(self.0, p, len).unwrap_or_else(|_| real::connect(self.0, p, len)) };
         assert_eq!(r, 0, "{}", io::Error::last_os_error());

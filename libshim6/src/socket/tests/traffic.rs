@@ -57,6 +57,37 @@ fn a_wildcard_server_answers_by_the_pair_that_it_was_asked_by() {
     });
 }
 
+/// Is the kernel asked to which address a datagram came?
+fn asks_for_destinations(s: &Sock) -> bool {
+    table::peek(s.0).unwrap().has(flag::OUR_PKTINFO)
+}
+
+#[test]
+fn a_server_with_an_address_need_not_ask_to_which_one_a_datagram_came() {
+    world(|| {
+        let (s, c) = (Sock::bound(at(B, 5000)), Sock::bound(at(A, 5001)));
+        let pair = cell(B, A);
+        for i in 1..=3 {
+            assert_eq!(c.send_to(b"question", at(B, 5000)), Ok(8));
+            assert_eq!(s.recv_soon(), (b"question".to_vec(), at(A, 5001)));
+            assert_eq!(s.send_to(b"answer", at(A, 5001)), Ok(6));
+            let sample = pair.sample();
+            assert_eq!((sample.received, sample.sent), (i, i));
+        }
+        assert!(!asks_for_destinations(&s));
+        // Without a peer again it is bound as before; without an address it has to ask.
+        s.connect(at(A, 5001));
+        s.disconnect();
+        assert!(!asks_for_destinations(&s));
+        let w = Sock::bound(at("::", 0));
+        assert!(asks_for_destinations(&w));
+        w.connect(at(B, 5000));
+        assert!(!asks_for_destinations(&w));
+        w.disconnect();
+        assert!(asks_for_destinations(&w));
+    });
+}
+
 // API-EX-12, API-DONT-06, API-DONT-12
 #[test]
 fn a_rehomed_pair_is_sent_by_the_engine() {
