@@ -381,6 +381,11 @@ impl LocalSet {
         self.accepted.contains(addr) || self.offered.iter().any(|o| o.addr == *addr)
     }
 
+    /// All that [`LocalSet::contains`] says yes to; some twice.
+    pub(super) fn all(&self) -> impl Iterator<Item = Ipv6Addr> {
+        self.accepted.iter().copied().chain(self.offered.iter().map(|o| o.addr))
+    }
+
     /// Sources for probes and payload: on the host and accepted by the peer.
     pub(super) fn candidates(&self) -> Vec<LocalCandidate> {
         self.offered
@@ -542,6 +547,11 @@ impl PeerSet {
     /// Whether packets of the peer may come from there; the ULID is always its own (S6-N-24).
     pub(super) fn contains(&self, addr: &Ipv6Addr) -> bool {
         *addr == self.ulid || self.locators.iter().any(|l| l.addr == *addr)
+    }
+
+    /// All that [`PeerSet::contains`] says yes to; some twice.
+    pub(super) fn all(&self) -> impl Iterator<Item = Ipv6Addr> {
+        std::iter::once(self.ulid).chain(self.locators.iter().map(|l| l.addr))
     }
 
     /// Whether two sets have a locator in common (S6-7.15-2, S6-7.15-8).

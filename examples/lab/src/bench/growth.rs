@@ -250,7 +250,7 @@ fn established(host: &Host) -> Result<Up> {
     let json: Value = serde_json::from_str(&text).map_err(|e| Error::new(format!("shim6 status: {e}")))?;
     let contexts = json.pointer("/0/status/contexts").and_then(Value::as_array).cloned().unwrap_or_default();
     let up = || contexts.iter().filter(|c| c["state"] == "ESTABLISHED");
-    let pairs: BTreeSet<_> = up().map(|c| (c["local_ulid"].as_str(), c["peer_ulid"].as_str())).collect();
+    let pairs: BTreeSet<_> = up().map(|c| c["ulids"].to_string()).collect();
     Ok(Up { contexts: up().count(), pairs: pairs.len() })
 }
 

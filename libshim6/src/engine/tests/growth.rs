@@ -48,3 +48,35 @@ fn a_packet_costs_the_same_with_2_and_with_32_locators() {
         assert!(many <= few.max(100), "hot standby {hot}: {few} with 2 locators, {many} with 32");
     }
 }
+
+/// What a host with `n` contexts, all with header suppression, weighs when one more is set up, and when a peer tells of
+/// its locators.
+fn suppressing(n: u16) -> (u64, u64) {
+    let mut config = exact();
+    config.shim6.suppress_header = crate::config::Suppress::WhenClear;
+    let host = |i: u16| hba(0x100 + i, &[1, 2], u64::from(i) + 9);
+    let mut w = World::new(&config, 3, (0..=n).map(host).collect());
+    for peer in 1..usize::from(n) {
+        w.establish(peer, 0);
+        w.run(ms(100));
+    }
+    let setup = counted(|| {
+        w.establish(usize::from(n), 0);
+        w.run(ms(100));
+    });
+    assert_eq!(w.hosts[0].engine.contexts().count(), usize::from(n));
+    let one = w.hosts[1].addrs[..1].to_vec();
+    let update = counted(|| {
+        w.set_addrs(1, one);
+        w.run(ms(100));
+    });
+    let ulids = w.ulids(0, 1);
+    assert_eq!(w.info_of(0, ulids).map(|c| c.peer.len()), Some(1), "the Update Request came");
+    (setup, update)
+}
+
+#[test]
+fn suppression_costs_the_same_with_4_and_with_40_contexts() {
+    let (few, many) = (suppressing(4), suppressing(40));
+    assert_eq!(few, many);
+}
