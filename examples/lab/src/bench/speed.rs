@@ -75,7 +75,7 @@ pub fn run(plan: &Plan, scratch: &Path, progress: impl Fn(&str)) -> Results {
         ("scaling, growth with sockets and threads", scaling),
         ("growth with contexts", growth::contexts),
         ("growth with locators", growth::locators),
-        ("tunnel", super::tunnel::tunnel),
+        ("tunnel", super::tunnel::tunnels),
     ];
     for (name, part) in parts {
         if plan.wants(name) {

@@ -1,4 +1,4 @@
-//! The same work by a userspace tunnel, which people use to survive a path loss: wireguard-go.
+//! The same work by the userspace tunnels that people use to survive a path loss: wireguard-go and boringtun.
 
 use super::item::{Goal, Item};
 use super::load::{Case, Pair};
@@ -7,23 +7,28 @@ use crate::namespace::{Namespace, Process};
 use crate::programs;
 use crate::topology::{Blackhole, Host};
 use crate::{Error, Result, wait_for};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Programs that it takes, with the packages that have them.
-const NEEDED: [(&str, &str); 2] = [("wireguard-go", "wireguard-go"), ("wg", "wireguard-tools")];
+/// A program that makes an interface, which `wg` sets up.
+struct Tunnel {
+    program: &'static str,
+    options: &'static [&'static str],
+}
 
-fn missing() -> Option<String> {
-    let found = |program: &str| {
-        std::env::var_os("PATH")
-            .is_some_and(|paths| std::env::split_paths(&paths).any(|p| p.join(program).is_file()))
-    };
-    let lacking: Vec<_> = NEEDED.iter().filter(|(program, _)| !found(program)).map(|n| n.1).collect();
-    if !lacking.is_empty() {
-        return Some(format!("not installed: {}", lacking.join(", ")));
-    }
-    (!Path::new("/dev/net/tun").exists()).then(|| "this machine has no /dev/net/tun".to_owned())
+const TUNNELS: [Tunnel; 2] = [
+    Tunnel { program: "wireguard-go", options: &["-f"] },
+    Tunnel { program: "boringtun-cli", options: &["-f", "--disable-drop-privileges", "-v", "error"] },
+];
+
+/// Where `scripts/setup bench` installs what has no package of the system, from the root of the sources.
+const TOOLS: &str = "target/tools/bin";
+
+fn find(program: &str) -> Option<PathBuf> {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(TOOLS);
+    std::env::split_paths(&paths).chain([tools]).map(|p| p.join(program)).find(|p| p.is_file())
 }
 
 /// One end: the process, and the name of its interface.
@@ -39,14 +44,14 @@ fn wg(namespace: &Namespace, words: &[&str], input: &str) -> Result<String> {
     Ok(namespace.output(command, input)?.trim().to_owned())
 }
 
-fn end(host: &Host, name: &'static str, scratch: &Path) -> Result<End> {
-    let mut command = Command::new("wireguard-go");
-    command.args(["-f", name]).env("LOG_LEVEL", "error").env("WG_PROCESS_FOREGROUND", "1");
+fn end(host: &Host, tunnel: &Tunnel, program: &Path, name: &'static str, scratch: &Path) -> Result<End> {
+    let mut command = Command::new(program);
+    command.args(tunnel.options).arg(name).env("LOG_LEVEL", "error").env("WG_PROCESS_FOREGROUND", "1");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let process = host.namespace.spawn(command)?;
     let socket = format!("/var/run/wireguard/{name}.sock");
     if !wait_for(Duration::from_secs(5), || Path::new(&socket).exists()) {
-        return Err(Error::new("wireguard-go does not start"));
+        return Err(Error::new(format!("{} does not start", tunnel.program)));
     }
     let secret = wg(&host.namespace, &["genkey"], "")?;
     let key = wg(&host.namespace, &["pubkey"], &secret)?;
@@ -57,16 +62,32 @@ fn end(host: &Host, name: &'static str, scratch: &Path) -> Result<End> {
     Ok(End { _process: process, key, name })
 }
 
-/// Packets per second through the tunnel, next to the shim after a switch.
-pub(super) fn tunnel(plan: &Plan, scratch: &Path, results: &mut Results) -> Result<()> {
-    let section = "Against a userspace tunnel (wireguard-go), the shim after a switch";
-    if let Some(why) = missing() {
-        results.notes.push(format!("No comparison with a userspace tunnel: {why}."));
-        return Ok(());
+/// Packets per second through each tunnel, next to the shim after a switch.
+pub(super) fn tunnels(plan: &Plan, scratch: &Path, results: &mut Results) -> Result<()> {
+    for t in &TUNNELS {
+        let why = match (find(t.program), find("wg")) {
+            (None, _) => format!("{} is not installed", t.program),
+            (_, None) => "wg is not installed (wireguard-tools)".to_owned(),
+            _ if !Path::new("/dev/net/tun").exists() => "this machine has no /dev/net/tun".to_owned(),
+            (Some(program), _) => {
+                tunnel(plan, &made(scratch, t.program)?, results, t, &program)?;
+                continue;
+            }
+        };
+        results.notes.push(format!("No comparison with {}: {why}.", t.program));
     }
+    results.notes.push(
+        "In the tables of the tunnels, \"native\" is the tunnel; it encrypts, the shim does not.".into(),
+    );
+    Ok(())
+}
+
+fn tunnel(plan: &Plan, scratch: &Path, results: &mut Results, tunnel: &Tunnel, program: &Path) -> Result<()> {
+    let section = format!("Against a userspace tunnel ({}), the shim after a switch", tunnel.program);
     let topology = topology(scratch)?;
     let (here, there) = (&topology.client, &topology.server);
-    let ends = [end(here, "shim6wg-a", scratch)?, end(there, "shim6wg-b", scratch)?];
+    let [near, far] = ["shim6wg-a", "shim6wg-b"];
+    let ends = [end(here, tunnel, program, near, scratch)?, end(there, tunnel, program, far, scratch)?];
     for (host, (own, other), (address, far), peer) in [
         (here, (&ends[0], &ends[1]), ("fd00::a", "fd00::b"), there.addresses[1]),
         (there, (&ends[1], &ends[0]), ("fd00::b", "fd00::a"), here.addresses[1]),
@@ -97,16 +118,13 @@ pub(super) fn tunnel(plan: &Plan, scratch: &Path, results: &mut Results) -> Resu
     shimmed.wait(50)?;
     for case in [Case::single(64), Case::single(1200), Case::batch(1200)] {
         let mut item =
-            Item::new(section, format!("{}, arriving", case.name()), "packets/s", Goal::Ratio(3.0));
+            Item::new(&section, format!("{}, arriving", case.name()), "packets/s", Goal::Ratio(3.0));
         for _ in 0..plan.pairs {
             let measured = tunnelled.flood(case, plan.flood_ms, 0.0, (1, 1))?.rate;
             item.pair(measured, shimmed.flood(case, plan.flood_ms, 0.0, (1, 1))?.rate);
         }
         results.items.push(item);
     }
-    results
-        .notes
-        .push("In the table of the tunnel, \"native\" is the tunnel; it encrypts, the shim does not.".into());
     Ok(())
 }
 

@@ -462,6 +462,10 @@ pub unsafe fn recvmmsg(
         return Err(Bypass);
     }
     peek::note_flags(flags);
+    // SAFETY: the kernel is not going to refuse these.
+    if let Some(result) = unsafe { unconnected::receive_many(&socket, fd, msgs, flags, timeout) } {
+        return result;
+    }
     let mut scratch: Vec<Scratch> = msgs.iter().map(|_| Scratch::new()).collect();
     loop {
         let mut own: Vec<mmsghdr> = msgs.to_vec();

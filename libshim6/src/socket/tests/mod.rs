@@ -259,12 +259,35 @@ impl Sock {
         })?;
         Ok((b[..n].to_vec(), sys::from_raw(&raw)))
     }
+    /// Octets and source of all that came, up to four, by one call.
+    fn recv_batch(&self, named: bool) -> Vec<(u32, Option<SocketAddrV6>)> {
+        let (mut data, mut names) = ([[0u8; 100]; 4], [sys::to_raw(&at("::", 0)); 4]);
+        let mut parts =
+            data.each_mut().map(|d| libc::iovec { iov_base: d.as_mut_ptr().cast(), iov_len: 100 });
+        // SAFETY: all zero is a valid value.
+        let mut all: [libc::mmsghdr; 4] = unsafe { std::mem::zeroed() };
+        for ((m, part), name) in all.iter_mut().zip(&mut parts).zip(&mut names) {
+            (m.msg_hdr.msg_iov, m.msg_hdr.msg_iovlen) = (part, 1);
+            if named {
+                m.msg_hdr.msg_name = (&raw mut *name).cast();
+                m.msg_hdr.msg_namelen = size_of_val(name) as socklen_t;
+            }
+        }
+        // SAFETY: the buffers outlive the call.
+        let n =
+            unsafe { ops::recvmmsg(self.0, all.as_mut_ptr(), 4, libc::MSG_DONTWAIT, std::ptr::null_mut()) };
+        let n = n.unwrap().max(0) as usize;
+        all[..n].iter().zip(&names).map(|(m, a)| (m.msg_len, named.then(|| sys::from_raw(a)))).collect()
+    }
     /// What comes over the link, sooner or later on a busy machine.
     fn recv_soon(&self) -> (Vec<u8>, SocketAddrV6) {
+        self.wait_readable();
+        self.recv().unwrap()
+    }
+    fn wait_readable(&self) {
         let mut p = libc::pollfd { fd: self.0, events: libc::POLLIN, revents: 0 };
         // SAFETY: `p` outlives the call.
-        unsafe { libc::poll(&raw mut p, 1, 10_000) };
-        self.recv().unwrap()
+        assert_eq!(unsafe { libc::poll(&raw mut p, 1, 10_000) }, 1);
     }
     fn names(&self) -> (SocketAddrV6, SocketAddrV6) {
         let mut raw = [sys::to_raw(&at("::", 0)); 2];

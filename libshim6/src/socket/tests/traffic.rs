@@ -75,6 +75,19 @@ fn a_server_with_an_address_need_not_ask_to_which_one_a_datagram_came() {
             assert_eq!((sample.received, sample.sent), (i, i));
         }
         assert!(!asks_for_destinations(&s));
+        // Two of four, with and without room for the source
+        for named in [true, false] {
+            for _ in 0..2 {
+                assert_eq!(c.send_to(b"question", at(B, 5000)), Ok(8));
+            }
+            let mut came = Vec::new();
+            while came.len() < 2 {
+                s.wait_readable();
+                came.extend(s.recv_batch(named));
+            }
+            assert_eq!(came, [(8, named.then_some(at(A, 5001))); 2]);
+        }
+        assert_eq!(pair.sample().received, 7);
         // Without a peer again it is bound as before; without an address it has to ask.
         s.connect(at(A, 5001));
         s.disconnect();
