@@ -7,6 +7,8 @@
  *   flood MODE SIZE MS RATE S T   send for MS milliseconds with T threads, each over S sockets in turn, RATE datagrams per
  *                                 second in all (0: as fast as can be): "flood DATAGRAMS NANOSECONDS CPU_NANOSECONDS ERRORS"
  *                                 MODE: sendto, sendmmsg, gso
+ *   meet ADDRESS SOURCE           one more connected socket, from SOURCE to the receiver's port at ADDRESS, which sends one
+ *                                 datagram and is not flooded from: "meet SENT"
  *   stamps N SIZE US              send N datagrams with the time in them, one every US microseconds: "stamps N"
  * Receiver, on one unconnected socket:
  *   mode MODE                     recvfrom, recvmmsg, gro: "mode"
@@ -212,17 +214,32 @@ struct job {
     int first, count;
 };
 
-static int fresh(void)
+static int from_to(struct sockaddr_in6 from, struct sockaddr_in6 peer)
 {
-    int fd = socket(AF_INET6, SOCK_DGRAM, 0), size = 4 << 20;
+    int fd = socket(AF_INET6, SOCK_DGRAM, 0);
     if (fd < 0)
         die("socket");
-    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
-    if (bind(fd, SA(source), sizeof source) != 0)
+    if (bind(fd, SA(from), sizeof from) != 0)
         die("bind");
     if (to == NULL && connect(fd, SA(peer), sizeof peer) != 0)
         die("connect");
     return fd;
+}
+
+static int fresh(void)
+{
+    int fd = from_to(source, peer), size = 4 << 20;
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    return fd;
+}
+
+/* A datagram that nobody answers: an unconnected receiver with many addresses would answer from any of them. */
+static int meet(const char *address, const char *from)
+{
+    struct sockaddr_in6 a = parse(address, "0");
+    a.sin6_port = peer.sin6_port;
+    char data[64] = "m";
+    return send(from_to(parse(from, "0"), a), data, sizeof data, 0) > 0;
 }
 
 static void *flood(void *arg)
@@ -274,7 +291,7 @@ static void sender(void)
 {
     sockets[socket_count++] = fresh();
     printf("ready\n");
-    char line[200], word[20];
+    char line[200], word[64], other[64];
     unsigned n, size, us, per, threads;
     unsigned long ms, rate;
     while (fgets(line, sizeof line, stdin) != NULL) {
@@ -315,6 +332,8 @@ static void sender(void)
             }
             printf("flood %llu %llu %llu %llu\n", (unsigned long long)sent, (unsigned long long)(now() - start),
                    (unsigned long long)(clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu), (unsigned long long)errors);
+        } else if (sscanf(line, "meet %63s %63s", word, other) == 2) {
+            printf("meet %d\n", meet(word, other));
         } else if (sscanf(line, "stamps %u %u %u", &n, &size, &us) == 3) {
             uint64_t due = now();
             for (unsigned i = 0; i < n; i++, due += us * 1000u) {

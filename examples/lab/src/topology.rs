@@ -1,4 +1,4 @@
-//! Two hosts with two or three prefixes each, one link per prefix, and a router between them.
+//! Two hosts with two or more prefixes each, one link per prefix, and a router between them.
 //!
 //! ```text
 //!           p1 ---- a1 +------+ b1 ---- p1
@@ -250,7 +250,9 @@ pub fn prefix(side: Side, n: usize) -> Ipv6Addr {
         Side::Client => 0xa0,
         Side::Server => 0xb0,
     };
-    Ipv6Addr::new(0x2001, 0xdb8, site + n as u16, 0, 0, 0, 0, 0)
+    // Where a digit is not enough for the number: 2001:db8:a010::/64 and so on.
+    let site = if n < 16 { site + n as u16 } else { site << 8 | n as u16 };
+    Ipv6Addr::new(0x2001, 0xdb8, site, 0, 0, 0, 0, 0)
 }
 
 impl Host {

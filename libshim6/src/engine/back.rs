@@ -68,26 +68,29 @@ impl Context {
         self.tester.left.iter().find(|l| l.pair == pair)
     }
 
-    /// The pair that is preferred to the current one, if there is one.
+    /// The pair that is preferred to the current one, if there is one. Asked after every packet that the engine handles:
+    /// where nothing is preferred, no pair behind the current one is looked at.
     pub(super) fn wish(&self, io: &Io) -> Option<LocatorPair> {
         let current = self.reap.current();
         if self.settings.wishes() {
-            let best = self.reap.usable().min_by_key(|p| self.settings.wish(*p))?;
+            // The candidates stand in this order
+            let best = self.reap.usable().next()?;
+            debug_assert!(self.reap.usable().all(|p| self.settings.wish(best) <= self.settings.wish(p)));
             return (self.settings.wish(best) < self.settings.wish(current)).then_some(best);
         }
-        let peer = self.peer.candidates();
-        let rank = |p: &LocatorPair| {
-            let of = peer.iter().find(|c| c.addr == p.peer);
-            of.map_or((u8::MAX, true), |c| (c.priority, c.transient))
-        };
-        let best = self.reap.usable().min_by_key(|p| rank(p))?;
-        if rank(&best) < rank(&current) {
-            return Some(best);
+        let rank = |p: &LocatorPair| self.peer.rank(&p.peer);
+        let mut lowest = self.peer.lowest_rank();
+        if rank(&current) > lowest || !self.reap.usable().any(|p| p == current) {
+            let best = self.reap.usable().min_by_key(rank)?;
+            if rank(&best) < rank(&current) {
+                return Some(best);
+            }
+            lowest = rank(&best);
         }
         io.config.reap.return_after?;
         // In the order of the candidates
         let better = self.reap.usable().take_while(|p| *p != current);
-        better.filter(|p| rank(p) == rank(&best)).find(|p| self.left(*p).is_some())
+        better.filter(|p| self.left(*p).is_some()).find(|p| rank(p) == lowest)
     }
 
     /// What nobody asked for is tested under traffic only: without, nothing is gained by it.

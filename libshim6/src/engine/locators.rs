@@ -381,6 +381,11 @@ impl LocalSet {
         self.accepted.contains(addr) || self.offered.iter().any(|o| o.addr == *addr)
     }
 
+    /// All that [`LocalSet::contains`] says yes to; some twice.
+    pub(super) fn all(&self) -> impl Iterator<Item = Ipv6Addr> {
+        self.accepted.iter().copied().chain(self.offered.iter().map(|o| o.addr))
+    }
+
     /// Sources for probes and payload: on the host and accepted by the peer.
     pub(super) fn candidates(&self) -> Vec<LocalCandidate> {
         self.offered
@@ -436,6 +441,15 @@ pub(super) struct PeerLocator {
     pub(super) preference: Preference,
     /// Priority after the draw by weight.
     rank: u8,
+}
+
+/// See [`PeerSet::rank`].
+pub(super) type Rank = (u8, bool);
+
+impl PeerLocator {
+    fn wanted(&self) -> Rank {
+        (self.rank, self.preference.flags & preference_flag::TRANSIENT != 0)
+    }
 }
 
 /// Ls(peer).
@@ -535,6 +549,11 @@ impl PeerSet {
         *addr == self.ulid || self.locators.iter().any(|l| l.addr == *addr)
     }
 
+    /// All that [`PeerSet::contains`] says yes to; some twice.
+    pub(super) fn all(&self) -> impl Iterator<Item = Ipv6Addr> {
+        std::iter::once(self.ulid).chain(self.locators.iter().map(|l| l.addr))
+    }
+
     /// Whether two sets have a locator in common (S6-7.15-2, S6-7.15-8).
     pub(super) fn overlaps(&self, other: &PeerSet) -> bool {
         self.contains(&other.ulid) || other.locators.iter().any(|l| self.contains(&l.addr))
@@ -583,6 +602,21 @@ impl PeerSet {
     /// In the list in force, and a destination?
     pub(super) fn lists(&self, addr: &Ipv6Addr) -> bool {
         self.locators.iter().any(|l| l.addr == *addr && !l.barred)
+    }
+
+    /// How much the peer wants to be sent to there, lower is better: its priority, and whether it is TRANSIENT. A locator that
+    /// is no destination comes last.
+    pub(super) fn rank(&self, addr: &Ipv6Addr) -> Rank {
+        #[cfg(test)]
+        super::tests::work::count();
+        let of = self.locators.iter().find(|l| l.addr == *addr && !l.barred);
+        of.map_or((u8::MAX, true), PeerLocator::wanted)
+    }
+
+    /// The lowest [`PeerSet::rank`] of all.
+    pub(super) fn lowest_rank(&self) -> Rank {
+        let destinations = self.locators.iter().filter(|l| !l.barred);
+        destinations.map(PeerLocator::wanted).min().unwrap_or((u8::MAX, true))
     }
 
     /// Destinations; a ULID that its own list leaves out is none (S6-N-36). Of duplicates the first counts.

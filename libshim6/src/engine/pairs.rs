@@ -3,6 +3,7 @@
 use crate::addr::{LocatorPair, UlidPair, common_prefix_len, is_servable};
 use crate::rng::Rng;
 use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::net::Ipv6Addr;
 
 /// An address of ours in Ls(local).
@@ -58,13 +59,8 @@ pub fn order(ulids: UlidPair, local: &[LocalCandidate], peer: &[PeerCandidate]) 
         }
     }
     ranked.sort_by_key(|(rank, _)| *rank);
-    let mut pairs: Vec<LocatorPair> = Vec::with_capacity(ranked.len());
-    for (_, pair) in ranked {
-        if !pairs.contains(&pair) {
-            pairs.push(pair);
-        }
-    }
-    pairs
+    let mut seen = HashSet::with_capacity(ranked.len());
+    ranked.into_iter().map(|(_, pair)| pair).filter(|pair| seen.insert(*pair)).collect()
 }
 
 /// Spread equal priorities by weight, as DNS SRV does (RFC 2782): peers of one priority get distinct ranks, drawn with

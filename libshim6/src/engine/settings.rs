@@ -326,7 +326,8 @@ impl Context {
             // The handshake goes by the pair of the shared context; no payload goes by this one yet (API-FK-10)
             (settings.pinned_local, settings.pinned_peer, settings.peer_list) = (None, None, None);
         }
-        let mut pairs: Vec<_> = all.iter().copied().filter(|p| settings.admits(*p)).collect();
+        let gone = self.reap.testing().is_some_and(|p| !all.contains(&p));
+        let (mut pairs, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|p| settings.admits(*p));
         if settings.wishes() {
             pairs.sort_by_key(|p| (broken.contains(&p.peer), settings.wish(*p)));
         }
@@ -342,10 +343,9 @@ impl Context {
                 self.reap.pin_to(*pair);
             }
         }
-        if self.reap.testing().is_some_and(|p| !all.contains(&p)) {
+        if gone {
             self.reap.abort_test();
         }
-        let others = all.into_iter().filter(|p| !pairs.contains(p)).collect();
         self.reap.set_answerable(others);
         self.reap.set_candidates_with_broken(&mut io.env(now), pairs, broken);
     }

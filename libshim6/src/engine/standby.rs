@@ -166,7 +166,7 @@ impl Context {
         } else if self.tester.wish_due.is_none() {
             self.tester.wish_due = Some(now + self.wish_delay(wish, io));
         }
-        let alternative = if self.tester.hot { self.alternative() } else { None };
+        let alternative = self.tester.hot && self.reap.has_alternative();
         let free = self.free(now);
         // A test that fails goes on for a while; one for the round-trip time needs traffic that could be lost
         let current = self.reap.current();
@@ -178,7 +178,7 @@ impl Context {
             at(Some(now), !self.tester.asked.is_empty()),
             at(Some(now), rtt),
             at(self.tester.wish_due, wish.is_some() && !wish_waits),
-            at(self.tester.standby_due, alternative.is_some()),
+            at(self.tester.standby_due, alternative),
         ];
         let due = |i: usize| times[i].is_some_and(|t| t <= now);
         let pair = if due(0) {
@@ -189,7 +189,7 @@ impl Context {
             wish
         } else if due(3) {
             self.tester.standby_due = Some(self.next_standby(now, io));
-            alternative
+            self.alternative()
         } else {
             self.tester.next = times.into_iter().flatten().min();
             return;
@@ -256,7 +256,9 @@ impl Context {
                         self.reap.set_standby(None);
                     }
                     let left = self.reap.alternatives().iter().any(|p| !self.tester.failed.contains(p));
-                    if self.tester.standby.is_none() && left {
+                    if !left {
+                        self.tester.failed.clear();
+                    } else if self.tester.standby.is_none() {
                         self.tester.standby_due = Some(now);
                     }
                 }

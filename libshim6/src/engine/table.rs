@@ -6,6 +6,7 @@ use crate::crypto::mac;
 use crate::rng::Rng;
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv6Addr;
 
 /// Names a context; never used twice.
 pub(super) type Id = u64;
@@ -29,6 +30,7 @@ pub(super) struct Table {
     by_tag: BTreeMap<ContextTag, Id>,
     by_nonce: BTreeSet<(u32, Id)>,
     by_peer_tag: BTreeSet<(ContextTag, Id)>,
+    by_peer: BTreeSet<(Ipv6Addr, Id)>,
     deadlines: BTreeSet<(Time, Id)>,
     pds_octets: usize,
 }
@@ -44,6 +46,7 @@ impl Table {
         let id = self.last;
         self.by_key.insert((context.ulids, context.fii), id);
         self.by_tag.insert(context.local_tag, id);
+        self.by_peer.insert((context.ulids.peer, id));
         self.contexts.insert(id, (context, Indexed::default()));
         self.reindex(id);
         id
@@ -53,6 +56,7 @@ impl Table {
         let (context, old) = self.contexts.remove(&id)?;
         self.by_key.remove(&(context.ulids, context.fii));
         self.by_tag.remove(&context.local_tag);
+        self.by_peer.remove(&(context.ulids.peer, id));
         self.unindex(id, old);
         Some(context)
     }
@@ -140,6 +144,17 @@ impl Table {
     /// Contexts with this CT(peer).
     pub(super) fn by_peer_tag(&self, tag: ContextTag) -> impl Iterator<Item = Id> + '_ {
         self.by_peer_tag.range((tag, 0)..=(tag, Id::MAX)).map(|(_, id)| *id)
+    }
+
+    /// Is the address ULID(local) of a context?
+    pub(super) fn has_local(&self, addr: Ipv6Addr) -> bool {
+        let from = UlidPair { local: addr, peer: Ipv6Addr::UNSPECIFIED };
+        self.by_key.range((from, 0)..).next().is_some_and(|((ulids, _), _)| ulids.local == addr)
+    }
+
+    /// Is the address ULID(peer) of a context?
+    pub(super) fn has_peer(&self, addr: Ipv6Addr) -> bool {
+        self.by_peer.range((addr, 0)..=(addr, Id::MAX)).next().is_some()
     }
 
     pub(super) fn next_timeout(&self) -> Option<Time> {

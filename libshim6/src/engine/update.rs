@@ -258,7 +258,8 @@ impl Engine {
                 self.io.changed.insert(ctx.ulids);
             }
             self.peer_flags(id, m.options.capabilities, false);
-            self.review_all(now);
+            // What other contexts may announce does not hang on the locators of this peer
+            self.review_flags(now, id);
         }
         let Some(ctx) = self.table.get_mut(id) else { return };
         let established = ctx.established();

@@ -97,6 +97,40 @@ impl Item {
     }
 }
 
+/// Quantities that belong together at several points, without anything to compare with.
+#[derive(Clone, Debug)]
+pub struct Grid {
+    /// What stands above.
+    pub section: String,
+    /// What the columns count.
+    pub head: String,
+    /// One for each point.
+    pub columns: Vec<String>,
+    /// Name and unit, and a value for each point; none is NaN.
+    pub rows: Vec<(String, Vec<f64>)>,
+    /// The same and more for programs, one for each point.
+    pub raw: Vec<serde_json::Value>,
+}
+
+impl Grid {
+    /// As Markdown.
+    pub fn table(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(presets::ASCII_MARKDOWN);
+        table.set_header(std::iter::once(&self.head).chain(&self.columns));
+        for (name, values) in &self.rows {
+            let shown = values.iter().map(|v| if v.is_nan() { String::new() } else { number(*v) });
+            table.add_row(std::iter::once(name.clone()).chain(shown));
+        }
+        format!("### {}\n\n{table}\n", self.section)
+    }
+
+    /// For programs.
+    pub fn json(&self) -> serde_json::Value {
+        json!({ "section": self.section, "points": self.raw })
+    }
+}
+
 /// All items for programs.
 pub fn to_json(items: &[Item]) -> serde_json::Value {
     json!(items.iter().map(Item::json).collect::<Vec<_>>())

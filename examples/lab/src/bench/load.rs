@@ -70,6 +70,11 @@ impl Load {
         Error::new(format!("load: {what} {}", said.trim()))
     }
 
+    /// Octets of the process that are in memory.
+    pub fn resident(&mut self) -> f64 {
+        super::resident(&self.process.child().id().to_string())
+    }
+
     /// The engine's thread, if there is one.
     pub fn engine_thread(&mut self) -> Option<u32> {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.child().id())).ok()?;

@@ -4,12 +4,16 @@
 //! | --- | --- |
 //! | [`failover`] | the longest silence of a flow when its path fails, next to kernel MPTCP |
 //! | [`speed`] | throughput, delay and cost, alone and under the shim, before and after a switch |
+//! | [`engine`] | what contexts and locators cost the protocol core, alone |
+//! | [`growth`] | how cost grows with contexts and locators |
 //! | [`load`] | the programs that make the load, and their answers |
 //! | [`item`] | one measured quantity, its goal, and the tables |
 //! | [`tunnel`] | the same work by a userspace tunnel |
 //! | [`plot`] | the plots, as SVG |
 
+pub mod engine;
 pub mod failover;
+pub mod growth;
 pub mod item;
 pub mod load;
 pub mod plot;
@@ -109,6 +113,13 @@ pub fn circumstances_line(of: &serde_json::Value) -> String {
         word("cpu"),
         word("load"),
     )
+}
+
+/// Octets of a process (its number, or `self`) that are in memory.
+pub(crate) fn resident(process: &str) -> f64 {
+    let statm = std::fs::read_to_string(format!("/proc/{process}/statm")).unwrap_or_default();
+    let pages: f64 = statm.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0.0);
+    pages * 4096.0
 }
 
 /// Write a file below `directory`, which is made if need be.

@@ -103,7 +103,9 @@ fn linear(area: &Area, panel: &Panel) -> Done {
 
 fn logarithmic(area: &Area, panel: &Panel) -> Done {
     let ((x0, x1), (y0, y1)) = (range(panel, |p| p.0), range(panel, |p| p.1));
-    chart!(area, panel, (x0..x1).log_scale(), (y0 * 0.7..y1 * 1.5).log_scale())
+    // The legend stands above the lines.
+    let room = (y1 / y0).powf(0.12 * panel.lines.len() as f64);
+    chart!(area, panel, (x0..x1).log_scale(), (y0 * 0.7..y1 * 1.5 * room).log_scale())
 }
 
 /// A label: no more digits than it needs.

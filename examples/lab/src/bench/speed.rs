@@ -1,6 +1,7 @@
 //! Throughput, delay and cost: alone and under the shim, on a healthy path and after a switch.
 
-use super::item::{Goal, Item};
+use super::growth;
+use super::item::{Goal, Grid, Item};
 use super::load::{Case, Flood, Pair, thread_cpu};
 use super::plot::{Line, Panel};
 use crate::namespace::Namespace;
@@ -42,6 +43,8 @@ impl Plan {
 pub struct Results {
     /// The tables.
     pub items: Vec<Item>,
+    /// Tables of growth.
+    pub grids: Vec<Grid>,
     /// The plots.
     pub panels: Vec<Panel>,
     /// What has to be said about them.
@@ -64,19 +67,22 @@ const ALL: [Case; 6] = [
 pub fn run(plan: &Plan, scratch: &Path, progress: impl Fn(&str)) -> Results {
     let mut results = Results::default();
     type Part = fn(&Plan, &Path, &mut Results) -> Result<()>;
-    let parts: [(&str, Part); 6] = [
+    let parts: [(&str, Part); 8] = [
         ("path, healthy, switched", path),
         ("suppressed", suppressed),
         ("calls", calls),
         ("start", start),
-        ("scaling", scaling),
+        ("scaling, growth with sockets and threads", scaling),
+        ("growth with contexts", growth::contexts),
+        ("growth with locators", growth::locators),
         ("tunnel", super::tunnel::tunnels),
     ];
     for (name, part) in parts {
         if plan.wants(name) {
             progress(name);
             let begun = Instant::now();
-            if let Err(error) = part(plan, &scratch.join(name), &mut results) {
+            let directory = scratch.join(name.replace([' ', ','], "-"));
+            if let Err(error) = part(plan, &directory, &mut results) {
                 results.complaints.push(format!("{name}: {error}"));
             }
             progress(&format!("{name} took {:.0} s", begun.elapsed().as_secs_f64()));

@@ -1,7 +1,7 @@
 //! Speed: throughput, delay and cost, alone and under the shim, before and after a switch.
 
 use clap::Parser;
-use shim6_lab::bench::{self, item, plot, speed};
+use shim6_lab::bench::{self, engine, item, plot, speed};
 use shim6_lab::{Result, programs};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -24,15 +24,28 @@ struct Options {
     /// Two short pairs of each
     #[arg(long)]
     quick: bool,
-    /// Only this part: path (or healthy or switched of it), suppressed, calls, start, scaling, tunnel
+    /// Only this part: path (or healthy or switched of it), suppressed, calls, start, scaling, tunnel; growth (or contexts
+    /// or locators of it, or scaling, that is with sockets and threads)
     #[arg(long)]
     only: Option<String>,
+    /// Measure the protocol core alone and print JSON: contexts:N or locators:N
+    #[arg(long, hide = true)]
+    engine: Option<String>,
     #[command(flatten)]
     files: bench::Files,
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    if let Some(what) = &options.engine {
+        return engine::main(what).map_or_else(
+            |error| {
+                eprintln!("bench: {error}");
+                ExitCode::from(2)
+            },
+            |()| ExitCode::SUCCESS,
+        );
+    }
     bench::run("bench", |scratch| measure(&options, scratch))
 }
 
@@ -48,8 +61,9 @@ fn measure(options: &Options, scratch: &Path) -> Result<ExitCode> {
         quick: options.quick,
     };
     let results = speed::run(&plan, directory, |line| eprintln!("bench: {line}"));
-    let mut text =
-        format!("{}\n{}\n", item::tables(results.items.iter()), bench::circumstances_line(&machine));
+    let grids: String = results.grids.iter().map(|grid| format!("{}\n", grid.table())).collect();
+    let tables = item::tables(results.items.iter());
+    let mut text = format!("{tables}\n{grids}{}\n", bench::circumstances_line(&machine));
     for note in &results.notes {
         let _ = write!(text, "\n{note}");
     }
@@ -57,6 +71,7 @@ fn measure(options: &Options, scratch: &Path) -> Result<ExitCode> {
     let json = serde_json::json!({
         "machine": machine,
         "items": item::to_json(&results.items),
+        "growth": results.grids.iter().map(item::Grid::json).collect::<Vec<_>>(),
         "notes": results.notes,
         "broken": results.complaints,
     });
@@ -74,6 +89,7 @@ fn measure(options: &Options, scratch: &Path) -> Result<ExitCode> {
         println!("not as it should be: {line}");
     }
     println!("bench: JSON, Markdown and plots are in {}", options.files.output.display());
-    let broken = !results.complaints.is_empty() || results.items.is_empty();
+    let nothing = results.items.is_empty() && results.grids.is_empty();
+    let broken = !results.complaints.is_empty() || nothing;
     Ok(if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

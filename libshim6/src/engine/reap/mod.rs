@@ -487,9 +487,16 @@ impl Reap {
 
     /// The same without the current pair, those first that share no end with it.
     pub fn alternatives(&self) -> Vec<LocatorPair> {
+        #[cfg(test)]
+        super::tests::work::count();
         let order = self.candidates.order(self.current, false);
         let good = |p: &LocatorPair| *p != self.current && !self.candidates.broken.contains(&p.peer);
         order.into_iter().filter(good).collect()
+    }
+
+    /// Is there any?
+    pub fn has_alternative(&self) -> bool {
+        self.usable().any(|p| p != self.current)
     }
 
     /// What is known of the candidate pairs.

@@ -4,6 +4,7 @@ use super::schedule::Candidates;
 use crate::addr::LocatorPair;
 use crate::time::Time;
 use crate::wire::{ProbeBlock, ReapState};
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// The counters of a Probe have four bits (RE-PR-19).
@@ -88,12 +89,16 @@ impl Records {
 
     /// Forget pairs that are no candidates any more, so that the records stay bounded.
     pub(super) fn retain(&mut self, c: &Candidates) {
-        self.health.retain(|h| c.contains(h.pair));
         let surplus = self.sent.len().saturating_sub(MAX_BLOCKS);
+        if self.health.is_empty() && surplus == 0 {
+            return;
+        }
+        let pairs: HashSet<LocatorPair> = c.pairs.iter().copied().collect();
+        self.health.retain(|h| pairs.contains(&h.pair));
         let mut i = 0;
         self.sent.retain(|s| {
             i += 1;
-            i > surplus || c.contains(pair_of(&s.block))
+            i > surplus || pairs.contains(&pair_of(&s.block))
         });
     }
 

@@ -6,6 +6,7 @@ mod contact;
 mod crossing;
 mod establish;
 mod feedback;
+mod growth;
 mod instances;
 mod keys;
 mod locators;
@@ -18,6 +19,7 @@ mod rules;
 mod suppress;
 mod traffic;
 mod units;
+pub(super) mod work;
 
 use super::{
     ContextInfo, ContextState, Datagram, Deliver, Direction, Engine, HostPolicy, LocalLocator, PairTraffic,
