@@ -3,7 +3,7 @@
 use crate::addr::{LocatorPair, UlidPair, common_prefix_len, is_servable};
 use crate::rng::Rng;
 use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 
 /// An address of ours in Ls(local).
@@ -59,7 +59,7 @@ pub fn order(ulids: UlidPair, local: &[LocalCandidate], peer: &[PeerCandidate]) 
         }
     }
     ranked.sort_by_key(|(rank, _)| *rank);
-    let mut seen = HashSet::with_capacity(ranked.len());
+    let mut seen = BTreeSet::new();
     ranked.into_iter().map(|(_, pair)| pair).filter(|pair| seen.insert(*pair)).collect()
 }
 

@@ -4,7 +4,7 @@ use super::schedule::Candidates;
 use crate::addr::LocatorPair;
 use crate::time::Time;
 use crate::wire::{ProbeBlock, ReapState};
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The counters of a Probe have four bits (RE-PR-19).
@@ -93,7 +93,7 @@ impl Records {
         if self.health.is_empty() && surplus == 0 {
             return;
         }
-        let pairs: HashSet<LocatorPair> = c.pairs.iter().copied().collect();
+        let pairs: BTreeSet<LocatorPair> = c.pairs.iter().copied().collect();
         self.health.retain(|h| pairs.contains(&h.pair));
         let mut i = 0;
         self.sent.retain(|s| {
