@@ -171,6 +171,18 @@ impl Handle {
         is_own_fd(fd)
     }
 
+    /// The socket for which this engine was started has its peer or port: what came for it meanwhile is read now, not
+    /// before. One load after the first time.
+    pub fn socket_registered(&self) {
+        if self.0.registered.load(Relaxed) || !self.0.alive() {
+            return;
+        }
+        self.0.registered.store(true, Release);
+        if let Some(thread) = self.0.thread.lock().as_ref() {
+            thread.thread().unpark();
+        }
+    }
+
     /// `fd` of a shim socket is about to be closed: take its readiness watch away, which would otherwise live as long
     /// as a duplicate of it does. Costs one load if there is no watch.
     pub fn socket_closing(&self, fd: RawFd) {

@@ -39,6 +39,8 @@ const BATCHES: usize = 8;
 const ERRORS: usize = 64;
 /// Rounds of engine output that one turn carries out; what is left comes with the next turn.
 const ROUNDS: usize = 16;
+/// How long the start waits at most for the socket that it is for.
+const SOCKET_WAIT: Duration = Duration::from_millis(20);
 /// How long the kernel's word on a path MTU is kept.
 const MTU_KEPT: Duration = Duration::from_secs(60);
 const MAX_MTUS: usize = 4096;
@@ -144,6 +146,7 @@ impl Runner {
         self.host.clone().on_engine_thread();
         tracing::info!(prefix = format_args!("{:04x}", self.claim.prefix()), "engine started");
         self.address_changes();
+        self.wait_for_socket();
         let mut events = Vec::new();
         while !self.shared.stopping.load(SeqCst) {
             self.arm()?;
@@ -172,6 +175,20 @@ impl Runner {
             self.timeouts();
         }
         Ok(())
+    }
+
+    /// The raw socket is open already, and an I1 that is read before the socket it is for can be found would be dropped: the
+    /// peer would be silent for the whole of its I1 timer.
+    fn wait_for_socket(&self) {
+        let end = clock::now() + SOCKET_WAIT;
+        loop {
+            let left = end.since(clock::now());
+            let over = self.shared.registered.load(SeqCst) || self.shared.stopping.load(SeqCst);
+            if over || left.is_zero() {
+                return;
+            }
+            std::thread::park_timeout(left);
+        }
     }
 
     /// Undo what lives outside of this process.

@@ -103,6 +103,8 @@ pub struct Shared {
     pub watches: Watches,
     /// Ls of the host, with identities.
     pub locators: RwLock<Arc<Vec<LocalLocator>>>,
+    /// The socket for which the engine was started is registered.
+    pub registered: AtomicBool,
     /// The engine thread has ended.
     pub dead: AtomicBool,
     /// `sys::forks()` of the process that started the engine.

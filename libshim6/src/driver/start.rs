@@ -95,6 +95,7 @@ pub fn start(config: Config, host: Arc<dyn SocketHost>) -> Result<Handle, StartE
         sender,
         watches: Default::default(),
         locators: Default::default(),
+        registered: false.into(),
         dead: false.into(),
         forks: sys::forks(),
         thread: Default::default(),

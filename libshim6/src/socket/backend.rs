@@ -2,7 +2,7 @@
 
 use super::host::Sockets;
 use super::state::{self, ForkLock};
-use super::{detach, guard, inherit, leave, options, real, registry, table};
+use super::{detach, guard, inherit, leave, options, real, registry, table, users};
 use crate::addr::{FlowId, LocatorPair, UlidPair};
 use crate::config::{Config, ReapConfig};
 use crate::driver::cell::{Cell, Forward};
@@ -37,6 +37,8 @@ pub trait Backend: Send + Sync {
     fn send_refused(&self, cell: &Cell, locators: LocatorPair);
     /// Wait for room in the send buffer of these packets; `false` on timeout.
     fn wait_writable(&self, timeout_ms: i32) -> io::Result<bool>;
+    /// The socket for which the engine was started can be found by the engine now.
+    fn socket_registered(&self) {}
     /// A tracked descriptor is about to be closed.
     fn socket_closing(&self, fd: RawFd);
     /// An address with an identity on the same interface and of the same scope as `local`, which has none.
@@ -116,6 +118,9 @@ impl Backend for Handle {
     }
     fn wait_writable(&self, timeout_ms: i32) -> io::Result<bool> {
         self.wait_writable(timeout_ms)
+    }
+    fn socket_registered(&self) {
+        self.socket_registered();
     }
     fn socket_closing(&self, fd: RawFd) {
         self.socket_closing(fd);
@@ -362,6 +367,7 @@ unsafe extern "C" fn after_fork_in_child() {
     unsafe {
         START.reset(());
         registry::after_fork();
+        users::after_fork();
         detach::after_fork();
         options::after_fork();
         state::after_fork();

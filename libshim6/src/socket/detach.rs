@@ -93,7 +93,7 @@ pub fn ulid_lost(ulid: Ipv6Addr) -> UlidLoss {
 pub fn verifies_sums(socket: &Socket) -> bool {
     socket.has(flag::RAW) && {
         let _stable = descriptors_are_stable();
-        let fd = table::descriptors(socket).next();
+        let fd = table::descriptor(socket);
         fd.is_some_and(|fd| sys::checksum_offset(fd).is_some())
     }
 }
@@ -111,7 +111,7 @@ pub fn ulid_back(ulid: Ipv6Addr) {
 
 /// A descriptor of the socket, and its names. Under [`descriptors_are_stable`].
 fn at_work(socket: &Pinned) -> Option<(c_int, Ipv6Addr, SocketAddrV6)> {
-    let fd = table::descriptors(socket).next()?;
+    let fd = table::descriptor(socket)?;
     if !socket.is_open() || sys::cookie(fd) != socket.cookie.load(Relaxed) {
         return None;
     }
@@ -168,6 +168,7 @@ pub fn again(socket: &Pinned, fd: c_int, local: Ipv6Addr, peer: SocketAddrV6, po
         inner.local = local;
         inner.peer = Some(peer);
     }
+    socket.list_names();
     socket.cookie.store(sys::cookie(fd), Relaxed);
     registry::set_port(socket.record(), port);
     socket.set_mode(Mode::Detached);

@@ -1,8 +1,8 @@
 //! What the engine thread asks of the sockets.
 
-use super::state::{Mode, Socket, all, flag};
+use super::state::{Mode, Socket, flag};
 use super::table::{self, Pinned};
-use super::{detach, guard, peek, registry, sys};
+use super::{detach, guard, peek, registry, sys, users};
 use crate::addr::{FlowId, UlidPair};
 use crate::driver::host::{DeliverTo, SocketHost, UlidLoss};
 use std::collections::HashMap;
@@ -28,22 +28,6 @@ fn matches(socket: &Socket, ulids: UlidPair, flow: FlowId) -> bool {
     }
 }
 
-/// Does the socket use the pair: connected over it, or unconnected with traffic on it?
-fn uses(socket: &Socket, ulids: UlidPair) -> bool {
-    let inner = socket.inner();
-    match socket.mode() {
-        Mode::Plain => false,
-        Mode::Connected | Mode::Detached => {
-            inner.local == ulids.local && inner.peer.is_some_and(|p| *p.ip() == ulids.peer)
-        }
-        Mode::Unconnected => inner.peers.iter().any(|(a, p)| *a.ip() == ulids.peer && p.local == ulids.local),
-    }
-}
-
-fn users(ulids: UlidPair) -> impl Iterator<Item = Pinned> {
-    all().filter_map(Pinned::new).filter(move |s| uses(s, ulids))
-}
-
 impl SocketHost for Sockets {
     fn on_engine_thread(&self) {
         guard::mark_own_thread();
@@ -53,7 +37,7 @@ impl SocketHost for Sockets {
         let wants = |s: &Pinned| !s.has(flag::DONT_SHIM);
         match flow {
             Some(flow) => registry::of_flow(flow).iter().any(|s| wants(s) && matches(s, ulids, flow)),
-            None => users(ulids).any(|s| wants(&s)),
+            None => users::of(ulids).any(|s| wants(&s)),
         }
     }
 
@@ -74,24 +58,24 @@ impl SocketHost for Sockets {
     }
 
     fn has_unread(&self, ulids: UlidPair) -> bool {
-        users(ulids).any(|socket| {
+        users::of(ulids).any(|socket| {
             let _stable = detach::descriptors_are_stable();
-            let Some(fd) = table::descriptors(&socket).next() else { return false };
+            let Some(fd) = table::descriptor(&socket) else { return false };
             sys::readable(fd)
                 && (socket.mode() != Mode::Unconnected || peek::any_source(fd, |a| is_of(&socket, ulids, a)))
         })
     }
 
     fn in_use(&self, ulids: UlidPair) -> bool {
-        users(ulids).next().is_some()
+        users::of(ulids).next().is_some()
     }
 
     fn descriptors(&self, ulids: UlidPair) -> Vec<RawFd> {
-        users(ulids).filter_map(|socket| table::descriptors(&socket).next()).collect()
+        users::of(ulids).filter_map(|socket| table::descriptor(&socket)).collect()
     }
 
     fn takes_bare(&self, ulids: UlidPair, flow: Option<FlowId>) -> bool {
-        let mut sockets: Vec<Pinned> = users(ulids).collect();
+        let mut sockets: Vec<Pinned> = users::of(ulids).collect();
         if let Some(flow) = flow {
             let more = registry::of_flow(flow).into_iter().filter(|s| matches(s, ulids, flow));
             sockets.extend(more);
@@ -158,7 +142,7 @@ fn local_port(socket: &Pinned) -> Option<u16> {
     match socket.local_port.load(Relaxed) as u16 {
         0 => {
             let _stable = detach::descriptors_are_stable();
-            let name = table::descriptors(socket).next().and_then(sys::local_name);
+            let name = table::descriptor(socket).and_then(sys::local_name);
             name.map(|n| n.port()).filter(|port| *port != 0)
         }
         port => Some(port),

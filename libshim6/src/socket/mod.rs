@@ -33,6 +33,7 @@ mod setup;
 mod state;
 mod sys;
 pub mod table;
+mod users;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! The peers of an unconnected socket: by which ULID pair each was last heard or sent to.
 
 use super::backend;
+use crate::addr::UlidPair;
 use crate::driver::cell::Cell;
 use crate::time::Time;
 use std::collections::HashMap;
@@ -25,11 +26,29 @@ pub struct Peer {
     pub setup_until: Option<Time>,
 }
 
+#[derive(Debug, Default)]
+struct Index {
+    places: HashMap<Key, usize>,
+    /// How many peers each pair has.
+    pairs: HashMap<UlidPair, u32>,
+}
+
+/// What became of the other entries when one was set.
+#[derive(Debug, Default, PartialEq)]
+pub struct Change {
+    /// It had to make room.
+    pub dropped: Option<SocketAddrV6>,
+    /// The first peer of this pair came.
+    pub began: Option<UlidPair>,
+    /// The last one of this pair went.
+    pub ended: Option<UlidPair>,
+}
+
 /// A bounded map with a shortcut for the peer of the last datagram.
 #[derive(Debug)]
 pub struct Peers {
     // `None` until the first peer: a forked child makes an empty one without drawing hash keys.
-    index: Option<HashMap<Key, usize>>,
+    index: Option<Index>,
     entries: Vec<(Key, Peer)>,
     last: usize,
     victim: usize,
@@ -45,37 +64,49 @@ impl Peers {
     pub fn get(&mut self, peer: &SocketAddrV6) -> Option<&Peer> {
         let key = (*peer.ip(), peer.port());
         if self.entries.get(self.last).is_none_or(|e| e.0 != key) {
-            self.last = *self.index.as_ref()?.get(&key)?;
+            self.last = *self.index.as_ref()?.places.get(&key)?;
         }
         self.entries.get(self.last).map(|e| &e.1)
     }
 
-    /// Remember a peer, in place of what was known about it. Which one had to make room, if any.
-    pub fn set(&mut self, peer: &SocketAddrV6, entry: Peer) -> Option<SocketAddrV6> {
+    /// Remember a peer, in place of what was known about it.
+    pub fn set(&mut self, peer: &SocketAddrV6, entry: Peer) -> Change {
         let key = (*peer.ip(), peer.port());
-        let index = self.index.get_or_insert_with(HashMap::new);
+        let index = self.index.get_or_insert_with(Index::default);
         attach(&entry);
-        if let Some(&i) = index.get(&key) {
+        let mut change = Change { began: index.count(key, &entry), ..Change::default() };
+        if let Some(&i) = index.places.get(&key) {
+            change.ended = index.discount(key, &self.entries[i].1);
             detach(&self.entries[i].1);
             self.entries[i].1 = entry;
             self.last = i;
-            return None;
+            return change;
         }
-        let mut dropped = None;
         if self.entries.len() < MAX_PEERS {
             self.last = self.entries.len();
             self.entries.push((key, entry));
         } else {
             self.last = self.victim;
             self.victim = (self.victim + 1) % MAX_PEERS;
-            let oldest = self.entries[self.last].0;
-            index.remove(&oldest);
-            dropped = Some(SocketAddrV6::new(oldest.0, oldest.1, 0, 0));
-            detach(&self.entries[self.last].1);
+            let (oldest, old) = &self.entries[self.last];
+            index.places.remove(oldest);
+            change.ended = index.discount(*oldest, old);
+            change.dropped = Some(SocketAddrV6::new(oldest.0, oldest.1, 0, 0));
+            detach(old);
             self.entries[self.last] = (key, entry);
         }
-        index.insert(key, self.last);
-        dropped
+        index.places.insert(key, self.last);
+        change
+    }
+
+    /// Is there a peer on this pair?
+    pub fn has(&self, ulids: UlidPair) -> bool {
+        self.index.as_ref().is_some_and(|index| index.pairs.contains_key(&ulids))
+    }
+
+    /// The pairs of all peers, each once.
+    pub fn pairs(&self) -> impl Iterator<Item = UlidPair> {
+        self.index.iter().flat_map(|index| index.pairs.keys().copied())
     }
 
     /// Note how long a datagram to a known peer may wait for its context.
@@ -95,6 +126,28 @@ impl Peers {
     /// Forget all of them.
     pub fn clear(&mut self) {
         *self = Peers::new();
+    }
+}
+
+impl Index {
+    /// The pair, if this is its first peer.
+    fn count(&mut self, (peer, _): Key, entry: &Peer) -> Option<UlidPair> {
+        let ulids = UlidPair { local: entry.local, peer };
+        let n = self.pairs.entry(ulids).or_default();
+        *n += 1;
+        (*n == 1).then_some(ulids)
+    }
+
+    /// The pair, if this was its last peer.
+    fn discount(&mut self, (peer, _): Key, entry: &Peer) -> Option<UlidPair> {
+        let ulids = UlidPair { local: entry.local, peer };
+        let n = self.pairs.get_mut(&ulids)?;
+        *n -= 1;
+        let gone = *n == 0;
+        if gone {
+            self.pairs.remove(&ulids);
+        }
+        gone.then_some(ulids)
     }
 }
 
@@ -130,13 +183,30 @@ mod tests {
         let mut peers = Peers::new();
         let entry = |i| Peer { local: *address(i).ip(), cell: None, heard: false, setup_until: None };
         for i in 0..MAX_PEERS + 10 {
-            let oldest = i.checked_sub(MAX_PEERS).map(address);
-            assert_eq!(
-                peers.set(&address(i), entry(i)).map(|a| (*a.ip(), a.port())),
-                oldest.map(|a| (*a.ip(), a.port()))
-            );
-            assert!(peers.set(&address(i), entry(i + 1)).is_none());
+            let oldest = i.checked_sub(MAX_PEERS);
+            let pair = |i, local| UlidPair { local: *address(local).ip(), peer: *address(i).ip() };
+            let change = Change {
+                dropped: oldest.map(address),
+                began: Some(pair(i, i)),
+                ended: oldest.map(|old| pair(old, old + 1)),
+            };
+            assert_eq!(peers.set(&address(i), entry(i)), change);
+            assert!(peers.has(pair(i, i)));
+            let change = Change { dropped: None, began: Some(pair(i, i + 1)), ended: Some(pair(i, i)) };
+            assert_eq!(peers.set(&address(i), entry(i + 1)), change);
+            assert!(!peers.has(pair(i, i)));
+            assert_eq!(peers.set(&address(i), entry(i + 1)), Change::default());
+            let other = SocketAddrV6::new(*address(i).ip(), 8, 0, 0);
+            if i == 5 {
+                assert_eq!(peers.set(&other, entry(i + 1)).began, None, "a second peer of the pair");
+                peers.clear();
+                assert!(!peers.has(pair(i, i + 1)));
+                for i in 0..=i {
+                    peers.set(&address(i), entry(i + 1));
+                }
+            }
         }
+        assert_eq!(peers.pairs().count(), MAX_PEERS);
         assert_eq!(peers.iter().count(), MAX_PEERS);
         for i in 0..10 {
             assert!(peers.get(&address(i)).is_none(), "{i}");

@@ -4,14 +4,14 @@ use super::peers::{Peer, Peers};
 use super::recent::{Known, Recent};
 use super::refs::{PIN, Record, Refs};
 use super::setup::Waiting;
-use super::{backend, guard, registry};
+use super::{backend, guard, registry, users};
 use crate::addr::{FlowId, UlidPair};
 use crate::driver::cell::{Cell, Forward, Meter};
 use crate::driver::udp::UDP;
 use std::cell::UnsafeCell;
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Which calls the shim takes on a socket.
@@ -99,6 +99,8 @@ pub struct Socket {
     cell: AtomicPtr<Cell>,
     /// That of the cell.
     meter: AtomicPtr<Meter>,
+    /// The one that came last ([`super::table::descriptor`]).
+    pub descriptor: AtomicI32,
     /// 0 until known. The kernel gives a raw socket the number of its protocol.
     pub local_port: AtomicU32,
     /// Next header of what a raw socket sends; 0 for UDP.
@@ -124,6 +126,8 @@ pub struct Inner {
     pub peer: Option<SocketAddrV6>,
     /// Where the parent's payload went when it forked us.
     pub inherited: Option<(UlidPair, Forward)>,
+    /// The pair under which [`users`] lists a connected one.
+    listed: Option<UlidPair>,
     /// The peers of an unconnected one.
     pub peers: Peers,
     /// Where datagrams without extension header come from, each with the cell of its ULIDs; `local` is our locator.
@@ -142,12 +146,18 @@ impl Inner {
             local: Ipv6Addr::UNSPECIFIED,
             peer: None,
             inherited: None,
+            listed: None,
             peers: Peers::new(),
             aliases: Peers::new(),
             retired: Vec::new(),
             waiting: None,
             gathered: Vec::new(),
         }
+    }
+
+    /// The ULID pair of a connected socket.
+    pub fn ulids(&self) -> Option<UlidPair> {
+        self.peer.map(|peer| UlidPair { local: self.local, peer: *peer.ip() })
     }
 }
 
@@ -204,6 +214,7 @@ impl Socket {
                 flags: AtomicU32::new(0),
                 cell: AtomicPtr::new(ptr::null_mut()),
                 meter: AtomicPtr::new(ptr::null_mut()),
+                descriptor: AtomicI32::new(-1),
                 local_port: AtomicU32::new(0),
                 raw_protocol: AtomicU32::new(0),
                 segment: AtomicU32::new(0),
@@ -352,8 +363,29 @@ impl Socket {
     pub fn set_peer(&self, addr: &SocketAddrV6, peer: Peer) {
         let mut inner = self.inner();
         self.remember(addr, &peer, &inner);
-        if let Some(oldest) = inner.peers.set(addr, peer) {
+        let change = inner.peers.set(addr, peer);
+        if let Some(ulids) = change.ended.filter(|ended| inner.listed != Some(*ended)) {
+            users::remove(self, ulids);
+        }
+        if let Some(ulids) = change.began {
+            users::add(self, ulids);
+        }
+        if let Some(oldest) = change.dropped {
             self.recent.forget(&oldest);
+        }
+    }
+
+    /// A socket got a peer, or lost it: bring the list of [`users`] up to date. Inside `guard::slow` or on the engine thread
+    /// only.
+    pub fn list_names(&self) {
+        let mut inner = self.inner();
+        let now = inner.ulids();
+        let old = std::mem::replace(&mut inner.listed, now);
+        if let Some(ulids) = old.filter(|old| now != Some(*old) && !inner.peers.has(*old)) {
+            users::remove(self, ulids);
+        }
+        if let Some(ulids) = now {
+            users::add(self, ulids);
         }
     }
 
@@ -372,6 +404,8 @@ impl Socket {
     pub fn forget_peers(&self) {
         let mut inner = self.inner();
         self.recent.clear();
+        let others = inner.peers.pairs().filter(|ulids| inner.listed != Some(*ulids));
+        others.for_each(|ulids| users::remove(self, ulids));
         inner.peers.clear();
         inner.aliases.clear();
     }
@@ -485,7 +519,9 @@ pub fn sweep() {
             let cell = unsafe { Arc::from_raw(cell) };
             socket.part_from(&cell);
         }
-        socket.recent.clear();
+        socket.forget_peers();
+        socket.inner().peer = None;
+        socket.list_names();
         *socket.inner() = Inner::new();
         for field in [&socket.local_port, &socket.raw_protocol, &socket.segment, &socket.flags] {
             field.store(0, Release);

@@ -90,6 +90,7 @@ pub fn install(fd: c_int, socket: &'static Socket) {
         }
     }
     let Some(slot) = slot(fd) else { return };
+    socket.descriptor.store(fd, Relaxed);
     refs::replace(slot, ptr::from_ref(socket).cast_mut());
 }
 
@@ -119,6 +120,12 @@ pub fn duplicate(old: c_int, new: c_int) {
 /// The descriptors that refer to `socket`, lowest first.
 pub fn descriptors(socket: &Socket) -> impl Iterator<Item = c_int> {
     tracked().filter(move |fd| slot(*fd).is_some_and(|s| ptr::eq(s.load(Acquire), socket)))
+}
+
+/// One of them, mostly without a search.
+pub fn descriptor(socket: &Socket) -> Option<c_int> {
+    let last = socket.descriptor.load(Relaxed);
+    if refers(last, socket) { Some(last) } else { descriptors(socket).next() }
 }
 
 /// Does `fd` refer to `socket`?

@@ -36,6 +36,7 @@ pub fn take_over(fd: c_int) {
                 }
                 activate(&socket, fd);
                 learn_port(&socket, fd);
+                super::registered();
             }
         }
     });

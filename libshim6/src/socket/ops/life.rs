@@ -127,6 +127,7 @@ pub unsafe fn bind(fd: c_int, addr: *const sockaddr, len: socklen_t) -> Outcome<
             }
             super::activate(&socket, fd);
             super::learn_port(&socket, fd);
+            super::registered();
         });
     } else if r == 0 {
         // An address that Shim6 does not serve.
@@ -223,6 +224,8 @@ pub(super) fn connected(socket: &Pinned, fd: c_int, to: SocketAddrV6) {
         super::join(socket)
     };
     socket.set_mode(if served { Mode::Connected } else { Mode::Plain });
+    socket.list_names();
+    super::registered();
     super::flow_began(socket, UlidPair { local, peer: *to.ip() }, &to);
     super::look_at_ancillary_data(socket, fd);
 }
@@ -234,6 +237,7 @@ fn plain(socket: &Pinned, fd: c_int) {
     socket.leave_cell();
     super::look_at_ancillary_data(socket, fd);
     socket.inner().peer = None;
+    socket.list_names();
 }
 
 /// The application dissolved the association.
@@ -249,6 +253,7 @@ fn disconnected(socket: &Pinned, fd: c_int) {
             false => Ipv6Addr::UNSPECIFIED,
         };
     }
+    socket.list_names();
     registry::set_port(socket.record(), sys::local_name(fd).map_or(0, |n| n.port()));
     match engine() {
         Some(_) => unconnected(socket, fd),

@@ -77,7 +77,10 @@ fn activated(fd: c_int) -> Option<Pinned> {
     }
     let socket = table::pin(fd)?;
     if socket.mode() == Mode::Plain {
-        guard::slow(|| activate(&socket, fd));
+        guard::slow(|| {
+            activate(&socket, fd);
+            registered();
+        });
     }
     (socket.mode() != Mode::Plain).then_some(socket)
 }
@@ -87,6 +90,13 @@ fn activate(socket: &Pinned, fd: c_int) {
     socket.set(flag::TRIED, true);
     if backend::ensure().is_some() {
         unconnected(socket, fd);
+    }
+}
+
+/// A socket has its mode and its port: an engine that was started for it may begin.
+fn registered() {
+    if let Some(running) = backend::current() {
+        running.backend.socket_registered();
     }
 }
 
