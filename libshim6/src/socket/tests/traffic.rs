@@ -140,6 +140,39 @@ fn a_server_with_an_address_need_not_ask_to_which_one_a_datagram_came() {
     });
 }
 
+#[test]
+fn the_sockets_of_a_pair_are_known_at_any_time() {
+    world(|| {
+        let users = |local, peer| Sockets.descriptors(pair(local, peer));
+        let (s, c) = (Sock::bound(at(B, 5000)), Sock::bound(at(A, 5001)));
+        assert_eq!(users(A, B), []);
+        // Two peers of one pair, then one more by connect
+        for port in [5000, 5002] {
+            assert_eq!(c.send_to(b"datagram", at(B, port)), Ok(8));
+        }
+        s.recv_soon();
+        assert_eq!((users(A, B), users(B, A)), (vec![c.0], vec![s.0]));
+        c.connect(at(B, 5000));
+        assert_eq!(users(A, B), [c.0]);
+        c.connect(at(P, 6000));
+        assert_eq!((users(A, B), users(A, P)), (vec![], vec![c.0]));
+        // A connected socket that names another peer
+        assert_eq!(c.send_to(b"datagram", at(B, 5000)), Ok(8));
+        assert_eq!(users(A, P), [c.0]);
+        c.disconnect();
+        assert_eq!(users(A, P), []);
+        assert_eq!(c.send_to(b"datagram", at(B, 5000)), Ok(8));
+        assert_eq!(users(A, B), [c.0]);
+        // By its duplicate, when the first descriptor is closed
+        // SAFETY: plain integers.
+        let copy = Sock(unsafe { ops::dup(c.0) });
+        drop(c);
+        assert_eq!(users(A, B), [copy.0]);
+        drop(copy);
+        assert_eq!((users(A, B), users(B, A)), (vec![], vec![s.0]));
+    });
+}
+
 // API-EX-12, API-DONT-06, API-DONT-12
 #[test]
 fn a_rehomed_pair_is_sent_by_the_engine() {
