@@ -8,7 +8,9 @@ use std::net::{Ipv6Addr, SocketAddrV6};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::*, fence};
 
-const ENTRIES: usize = 4;
+/// Peers that a socket has room for, and how many once two of them were after the same place.
+const FEW: usize = 4;
+const MANY: usize = 64;
 /// In the word of the port.
 const HEARD: u64 = 1 << 16;
 const UNBOUND: u64 = 1 << 17;
@@ -40,7 +42,11 @@ struct Entry {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Recent([Entry; ENTRIES]);
+pub struct Recent {
+    few: [Entry; FEW],
+    /// In place of those, if not null; never freed.
+    many: AtomicPtr<[Entry; MANY]>,
+}
 
 fn words(addr: &Ipv6Addr) -> [u64; 2] {
     let bits = addr.to_bits();
@@ -54,17 +60,40 @@ fn addr([high, low]: [u64; 2]) -> Ipv6Addr {
 impl Recent {
     /// Nothing.
     pub fn new() -> Self {
-        Recent(std::array::from_fn(|_| Entry {
-            version: AtomicU64::new(0),
-            peer: Default::default(),
-            local: Default::default(),
-            port: AtomicU64::new(0),
-            meter: AtomicPtr::new(ptr::null_mut()),
-        }))
+        Recent { few: std::array::from_fn(|_| Entry::new()), many: AtomicPtr::new(ptr::null_mut()) }
     }
 
+    #[inline]
+    fn entries(&self) -> &[Entry] {
+        // SAFETY: null, or what `grow` has made, which lives for ever.
+        match unsafe { self.many.load(Acquire).as_ref() } {
+            None => &self.few,
+            Some(many) => many,
+        }
+    }
+
+    #[inline]
     fn entry(&self, peer: [u64; 2], port: u16) -> &Entry {
-        &self.0[(peer[0] ^ peer[1] ^ u64::from(port)) as usize % ENTRIES]
+        let entries = self.entries();
+        // Both numbers of entries are powers of two
+        &entries[(peer[0] ^ peer[1] ^ u64::from(port)) as usize & (entries.len() - 1)]
+    }
+
+    /// Under the socket's lock: make room for more.
+    #[cold]
+    fn grow(&self) {
+        let many: &[Entry; MANY] = Box::leak(Box::new(std::array::from_fn(|_| Entry::new())));
+        self.many.store(ptr::from_ref(many).cast_mut(), Release);
+        for old in &self.few {
+            let key = [old.peer[0].load(Relaxed), old.peer[1].load(Relaxed)];
+            self.entry(key, old.port.load(Relaxed) as u16).write(|new| {
+                for (to, from) in new.words().zip(old.words()) {
+                    to.store(from.load(Relaxed), Relaxed);
+                }
+                new.meter.store(old.meter.load(Relaxed), Relaxed);
+            });
+            old.write(|e| e.meter.store(ptr::null_mut(), Relaxed));
+        }
     }
 
     /// What is known about the peer at that address and port. Loads alone.
@@ -89,6 +118,9 @@ impl Recent {
     /// Under the socket's lock: remember a peer in place of another one.
     pub fn set(&self, peer: &SocketAddrV6, known: Known) {
         let key = words(peer.ip());
+        if self.many.load(Relaxed).is_null() && self.entry(key, peer.port()).is_of_another(key, peer.port()) {
+            self.grow();
+        }
         let facts = u64::from(peer.port())
             | if known.heard { HEARD } else { 0 }
             | if known.unbound { UNBOUND } else { 0 };
@@ -106,8 +138,7 @@ impl Recent {
     pub fn forget(&self, peer: &SocketAddrV6) {
         let key = words(peer.ip());
         let forget = |e: &Entry| {
-            let is = e.peer.iter().zip(key).all(|(w, k)| w.load(Relaxed) == k);
-            if is && e.port.load(Relaxed) as u16 == peer.port() {
+            if e.is_of(key, peer.port()) {
                 e.meter.store(ptr::null_mut(), Relaxed);
             }
         };
@@ -116,13 +147,37 @@ impl Recent {
 
     /// Under the socket's lock, or where nobody else is: forget all.
     pub fn clear(&self) {
-        for e in &self.0 {
+        for e in self.entries() {
             e.write(|e| e.meter.store(ptr::null_mut(), Relaxed));
         }
     }
 }
 
 impl Entry {
+    fn new() -> Entry {
+        Entry {
+            version: AtomicU64::new(0),
+            peer: Default::default(),
+            local: Default::default(),
+            port: AtomicU64::new(0),
+            meter: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+
+    /// All but version and meter.
+    fn words(&self) -> impl Iterator<Item = &AtomicU64> {
+        self.peer.iter().chain(&self.local).chain([&self.port])
+    }
+
+    fn is_of(&self, peer: [u64; 2], port: u16) -> bool {
+        self.peer.iter().zip(peer).all(|(w, k)| w.load(Relaxed) == k)
+            && self.port.load(Relaxed) as u16 == port
+    }
+
+    fn is_of_another(&self, peer: [u64; 2], port: u16) -> bool {
+        !self.meter.load(Relaxed).is_null() && !self.is_of(peer, port)
+    }
+
     fn write(&self, change: impl FnOnce(&Entry)) {
         // A writer that a fork cut off has left it odd.
         let version = self.version.load(Relaxed) & !1;
@@ -171,11 +226,35 @@ mod tests {
         recent.set(&peer(8), known(8));
         assert!(recent.get(&peer(8)).is_some_and(|k| k.heard && ptr::eq(k.meter, cell.meter())));
         recent.forget(&peer(12));
-        assert!(recent.get(&peer(8)).is_some(), "another one of the same entry");
+        assert!(recent.get(&peer(8)).is_some(), "another one");
         recent.forget(&peer(8));
         assert!(recent.get(&peer(8)).is_none());
         recent.set(&peer(8), known(8));
         recent.clear();
         assert!(recent.get(&peer(8)).is_none());
+    }
+
+    #[test]
+    fn many_peers_are_remembered_and_few_take_no_room() {
+        let cell = Cell::new(UlidPair { local: *peer(1).ip(), peer: *peer(2).ip() });
+        let recent = Recent::new();
+        let known = |i| Known { local: *peer(i).ip(), heard: true, unbound: i % 3 == 0, meter: cell.meter() };
+        let at = |port| SocketAddrV6::new(*peer(1).ip(), port, 0, 0);
+        for port in 0..4 {
+            recent.set(&at(port), known(port));
+            recent.set(&at(port), known(port + 1));
+        }
+        assert!(recent.many.load(SeqCst).is_null());
+        (4..MANY as u16).for_each(|port| recent.set(&at(port), known(port + 1)));
+        for port in 0..MANY as u16 {
+            assert_eq!(
+                recent.get(&at(port)).map(|k| (k.local, k.unbound)),
+                Some((*peer(port + 1).ip(), (port + 1) % 3 == 0))
+            );
+        }
+        recent.set(&at(64), known(7));
+        assert!(recent.get(&at(0)).is_none() && recent.get(&at(1)).is_some(), "one had to make room");
+        recent.clear();
+        assert!((0..=64).all(|port| recent.get(&at(port)).is_none()));
     }
 }
