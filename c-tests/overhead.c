@@ -6,7 +6,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-enum { CALLS = 200, ROUNDS = 1500 };
+enum { CALLS = 200, ROUNDS = 1500, BATCH = 32, ROOM = 64 };
 
 static double now(void)
 {
@@ -15,18 +15,29 @@ static double now(void)
     return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
-#define MEASURE(name, statement) \
+#define MEASURE(name, ...) \
     do { \
         double best = 1e18; \
         for (int round = 0; round < ROUNDS; round++) { \
             double start = now(); \
             for (int i = 0; i < CALLS; i++) \
-                statement; \
+                __VA_ARGS__; \
             double took = (now() - start) / CALLS; \
             best = took < best ? took : best; \
         } \
         printf("%-44s %8.1f\n", name, best); \
     } while (0)
+
+/* Messages for a batch, all with the same data; each with room for a name of its own, or one that they share. */
+static struct mmsghdr *messages(int n, struct iovec *v, struct sockaddr_in6 *names, int step)
+{
+    struct mmsghdr *all = calloc(n, sizeof *all);
+    CHECK(all != NULL);
+    for (int i = 0; i < n; i++)
+        all[i].msg_hdr = (struct msghdr){
+            .msg_name = names + i * step, .msg_namelen = sizeof *names, .msg_iov = v, .msg_iovlen = 1 };
+    return all;
+}
 
 int main(void)
 {
@@ -49,6 +60,27 @@ int main(void)
     MEASURE("unconnected: sendto and recvfrom, 64 octets",
             CHECK(sendto(v, b, 64, 0, SA(there), sizeof there) == 64 && recvfrom(u, b, 64, 0, SA(from), &len) == 64));
     MEASURE("unconnected: recvfrom, EAGAIN", CHECK(recvfrom(u, b, 64, MSG_DONTWAIT, SA(from), &len) == -1));
+    struct sockaddr_in6 names[ROOM];
+    struct iovec data = { .iov_base = b, .iov_len = sizeof b };
+    struct mmsghdr *out = messages(BATCH, &data, &there, 0), *in = messages(ROOM, &data, names, 1);
+    double each = 1e18;
+    for (int round = 0; round < ROUNDS; round++) {
+        double start = now();
+        CHECK(sendmmsg(v, out, BATCH, 0) == BATCH && recvmmsg(u, in, ROOM, MSG_DONTWAIT, NULL) == BATCH);
+        double took = (now() - start) / BATCH;
+        each = took < each ? took : each;
+    }
+    printf("%-44s %8.1f\n", "unconnected: 32 by sendmmsg, recvmmsg, each", each);
+    int on = 1;
+    char control[256];
+    struct msghdr question = out[0].msg_hdr, answer = { .msg_name = &from, .msg_iov = &data, .msg_iovlen = 1 };
+    CHECK(setsockopt(u, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof on) == 0);
+    MEASURE("unconnected: sendmsg, recvmsg and its PKTINFO", {
+        answer.msg_namelen = sizeof from;
+        answer.msg_control = control;
+        answer.msg_controllen = sizeof control;
+        CHECK(sendmsg(v, &question, 0) == 64 && recvmsg(u, &answer, 0) == 64);
+    });
     int w = bound(B, &port);
     there = address(B, port);
     MEASURE("unconnected, bound: sendto and recvfrom",

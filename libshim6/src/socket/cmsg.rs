@@ -71,14 +71,32 @@ pub fn is_flowinfo(cmsg: &Cmsg<'_>) -> bool {
     cmsg.level == libc::IPPROTO_IPV6 && cmsg.kind == libc::IPV6_FLOWINFO
 }
 
-/// Flow information (network byte order) and interface index among received ancillary data; 0 where there is none.
-pub fn arrival(buffer: &[u8]) -> (u32, u32) {
+/// What received ancillary data tells of the way that a datagram came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Where it was sent to.
+    pub destination: Option<Ipv6Addr>,
+    /// Of the interface; 0: not told.
+    pub ifindex: u32,
+    /// Flow information in network byte order; 0: none, or not told.
+    pub flowinfo: u32,
+}
+
+/// All that [`Told`] has, in one pass.
+pub fn told(buffer: &[u8]) -> Told {
     let u32_at = |data: &[u8], at: usize| {
         data.get(at..at + 4).map_or(0, |o| u32::from_ne_bytes([o[0], o[1], o[2], o[3]]))
     };
-    let flowinfo = iter(buffer).find(is_flowinfo).map_or(0, |c| u32_at(c.data, 0));
-    let ifindex = iter(buffer).find(is_pktinfo).map_or(0, |c| u32_at(c.data, 16));
-    (flowinfo, ifindex)
+    iter(buffer).fold(Told::default(), |mut told, c| {
+        if is_flowinfo(&c) {
+            told.flowinfo = u32_at(c.data, 0);
+        } else if told.destination.is_none()
+            && let Some(addr) = pktinfo(&c)
+        {
+            (told.destination, told.ifindex) = (Some(addr), u32_at(c.data, 16));
+        }
+        told
+    })
 }
 
 /// A datagram came round by `lo`: show the interface that it came by, and not the flow label that it had there. The

@@ -367,7 +367,9 @@ fn goal_of_call(name: &str) -> Goal {
         _ if name.contains("raw system call") => Goal::None,
         _ if name.starts_with("connected: send and recv") => Goal::Added(60.0),
         _ if name.starts_with("connected") => Goal::Added(30.0),
-        _ if name.contains("sendto and recvfrom") => Goal::Added(60.0),
+        _ if ["sendto and recvfrom", "sendmsg", "sendmmsg"].iter().any(|c| name.contains(c)) => {
+            Goal::Added(60.0)
+        }
         _ if name.starts_with("unconnected") => Goal::Added(30.0),
         _ if name.starts_with("::1") => Goal::Added(10.0),
         _ if name.starts_with("socket and close") => Goal::None,

@@ -83,13 +83,10 @@ unsafe fn each(fd: c_int, msgs: *mut mmsghdr, n: usize, flags: c_int) -> Option<
 /// The usual case ([`quick`]) of a socket without peer: all messages go to peers that are known. `None`: another case.
 unsafe fn quickly_to(fd: c_int, msgs: &mut [mmsghdr], flags: c_int) -> Option<c_int> {
     let known = |m: &mmsghdr| {
-        let app = &m.msg_hdr;
-        if !app.msg_control.is_null() && app.msg_controllen != 0 {
-            return None;
-        }
         // SAFETY: the application's arguments.
-        let to = unsafe { sys::read_v6(app.msg_name.cast(), app.msg_namelen) }?;
-        let (source, meter) = quick::sends_to(fd, flags, &to)?;
+        let out = unsafe { describe(&m.msg_hdr, flags) }?;
+        let to = out.to??;
+        let (source, meter) = quick::sends_to(fd, flags, &to, out.control)?;
         Some((to, source, meter))
     };
     let mut named = false;

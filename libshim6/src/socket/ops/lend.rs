@@ -3,9 +3,10 @@
 // The width of some fields differs between C libraries.
 #![allow(clippy::unnecessary_cast)]
 
+use super::super::cmsg::{self, Told};
 use super::super::state::flag;
+use super::super::sys;
 use super::super::table::Pinned;
-use super::super::{cmsg, sys};
 use crate::addr::LocatorPair;
 use crate::capi::types::{SHIM_LOC_LOCAL_RECV, SHIM_LOC_PEER_RECV, SOL_SHIM_D08, SOL_SHIM_R6316};
 use libc::{c_uint, c_void, mmsghdr, msghdr, sockaddr_in6, socklen_t};
@@ -21,7 +22,7 @@ const MAX_CONTROL: usize = 16_384;
 /// Space for what a datagram brings besides its data, on the stack where it is small.
 pub(super) struct Scratch {
     name: sockaddr_in6,
-    small: MaybeUninit<[u64; 64]>,
+    small: MaybeUninit<[u64; 160]>,
     large: Vec<u64>,
 }
 
@@ -113,9 +114,7 @@ pub(super) fn room(app: &msghdr) -> usize {
 /// What came, as far as the shim wants to know.
 pub(super) struct Came {
     pub(super) from: Option<SocketAddrV6>,
-    pub(super) to: Option<Ipv6Addr>,
-    /// Flow information and interface index.
-    pub(super) by: (u32, u32),
+    pub(super) told: Told,
 }
 
 /// # Safety
@@ -131,7 +130,7 @@ pub(super) unsafe fn came(own: &msghdr) -> Came {
             true => &[][..],
             false => std::slice::from_raw_parts(own.msg_control.cast::<u8>(), own.msg_controllen as usize),
         };
-        Came { from, to: cmsg::destination(control), by: cmsg::arrival(control) }
+        Came { from, told: cmsg::told(control) }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::super::guard::{self, errno};
 use super::super::state::{Mode, Socket, flag};
-use super::super::{backend, table};
+use super::super::{backend, cmsg, table};
 use super::lend::Came;
 use super::names::hides_path_errors;
 use super::way::NOT_OURS;
@@ -21,12 +21,14 @@ pub(super) fn sends(fd: c_int, flags: c_int) -> Option<&'static Meter> {
     (flags & NOT_OURS == 0 && !meter.needs(attention::BEFORE_SENDING)).then_some(meter)
 }
 
-/// What an unconnected socket does with a datagram: the source to name in the call, where it needs one, and the meter.
+/// What an unconnected socket does with a datagram that has this ancillary data: the source to name in the call, where it
+/// needs one, and the meter.
 #[inline(always)]
 pub(super) fn sends_to(
     fd: c_int,
     flags: c_int,
     to: &SocketAddrV6,
+    control: &[u8],
 ) -> Option<(Option<Ipv6Addr>, &'static Meter)> {
     let socket = table::peek(fd)?;
     if !socket.is(Mode::Unconnected, flag::SENDING | flag::RAW)
@@ -41,21 +43,31 @@ pub(super) fn sends_to(
     }
     // The peer talks to this address of ours: answer from it, though the kernel might choose another one.
     let name_it = known.heard && known.unbound && known.meter.needs(attention::ASSOCIATED);
-    Some((name_it.then_some(known.local), known.meter))
+    let named = if control.is_empty() { None } else { cmsg::destination(control) };
+    match named {
+        None if name_it => control.is_empty().then_some((Some(known.local), known.meter)),
+        // That of another pair is looked at more closely.
+        Some(named) if named != known.local => None,
+        _ => Some((None, known.meter)),
+    }
 }
+
+/// The kernel's number of `lo`, by which payload with the extension header is injected, in every network namespace.
+const LOOPBACK: u32 = 1;
 
 /// An unconnected socket received a datagram: count it, if it is one of a known peer to the address as before.
 #[inline(always)]
 pub(super) fn heard_from(socket: &Socket, fd: c_int, came: &Came, octets: usize, flags: c_int) -> bool {
-    if !socket.is(Mode::Unconnected, flag::DONT_SHIM | flag::TOLD)
+    if !socket.is(Mode::Unconnected, flag::DONT_SHIM | flag::LOCAL_RECV | flag::PEER_RECV)
         || flags & (libc::MSG_PEEK | libc::MSG_ERRQUEUE) != 0
+        || (socket.has(flag::TOLD) && came.told.ifindex <= LOOPBACK)
     {
         return false;
     }
     let Some((from, known)) = came.from.and_then(|from| Some((from, socket.recent.get(&from)?))) else {
         return false;
     };
-    let here = match came.to {
+    let here = match came.told.destination {
         Some(to) => to == known.local,
         None => !known.unbound,
     };

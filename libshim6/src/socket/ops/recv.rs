@@ -322,7 +322,7 @@ pub(super) fn heard(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flag
         if let Some(cell) = cell.filter(|_| count) {
             note_received(socket, cell, octets, Some(from));
         }
-        shown.to = (came.to == Some(Ipv6Addr::LOCALHOST)).then_some(local);
+        shown.to = (came.told.destination == Some(Ipv6Addr::LOCALHOST)).then_some(local);
         let ulids = UlidPair { local, peer: *from.ip() };
         slow(|| locators(socket, &mut shown, came, ulids, ulids.as_locators(), cell));
         return shown;
@@ -330,8 +330,8 @@ pub(super) fn heard(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flag
     slow(|| {
         let mut from = from;
         let bound = socket.inner().local;
-        let loopback = came.to == Some(Ipv6Addr::LOCALHOST);
-        let to = match came.to {
+        let loopback = came.told.destination == Some(Ipv6Addr::LOCALHOST);
+        let to = match came.told.destination {
             Some(_) if loopback => lost_ulid(socket, &from)?,
             Some(to) => to,
             None if !bound.is_unspecified() => bound,
@@ -384,7 +384,7 @@ fn locators(
     if !socket.has(flag::OUR_FLOWINFO | flag::APP_FLOWINFO) {
         return;
     }
-    let arrival = engine().and_then(|e| e.backend.arrival(came.by.0, came.by.1));
+    let arrival = engine().and_then(|e| e.backend.arrival(came.told.flowinfo, came.told.ifindex));
     let arrival = arrival.filter(|a| a.ulids == ulids);
     if let Some(arrival) = arrival {
         let owner = |l: &&LocatorInfo| l.addr == arrival.locators.local;

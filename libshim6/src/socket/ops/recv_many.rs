@@ -1,6 +1,7 @@
 //! `recvmmsg(2)`: as much as possible with the application's own headers, else with copies of them, whose memory is kept from
 //! one call to the next.
 
+use super::super::cmsg::Told;
 use super::super::guard::{self, slow};
 use super::super::state::{Mode, flag};
 use super::super::table::Pinned;
@@ -102,7 +103,7 @@ unsafe fn bound(
     for m in &mut msgs[..r as usize] {
         let (name, written) = (m.msg_hdr.msg_name, m.msg_hdr.msg_namelen);
         // SAFETY: the kernel wrote a name there.
-        let came = Came { from: unsafe { sys::read_v6(name.cast(), written) }, to: None, by: (0, 0) };
+        let came = Came { from: unsafe { sys::read_v6(name.cast(), written) }, told: Told::default() };
         if let Some(from) = heard(socket, fd, &came, m.msg_len as usize, flags).from {
             // SAFETY: there is room for it, as was looked at above.
             unsafe { name.cast::<sockaddr_in6>().write_unaligned(sys::to_raw(&from)) };

@@ -77,7 +77,7 @@ unsafe fn quickly(fd: c_int, out: &Out<'_>, plain: impl FnOnce() -> isize) -> Op
         return Some(r);
     };
     let to = to?;
-    let (source, meter) = quick::sends_to(fd, out.flags, &to).filter(|_| out.control.is_empty())?;
+    let (source, meter) = quick::sends_to(fd, out.flags, &to, out.control)?;
     let r = match source {
         // SAFETY: by the contract above.
         Some(source) => unsafe { named(fd, out, &to, source, 0) },

@@ -4,7 +4,7 @@ use std::ptr;
 use std::sync::atomic::AtomicPtr;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-/// Most messages of a batch whose memory is kept, about 72 KiB.
+/// Most messages of a batch whose memory is kept, about 170 KiB.
 pub(super) const KEPT: usize = 128;
 
 /// For some calls at a time; further ones, of other threads or of a signal handler, make their own.

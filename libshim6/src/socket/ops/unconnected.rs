@@ -62,11 +62,10 @@ pub(super) unsafe fn receive(
         let whole = written as usize >= NAME;
         (whole.then(|| sys::v6_of(name.assume_init_ref())).flatten(), control)
     };
-    let mut came = Came { from, to: cmsg::destination(control), by: (0, 0) };
+    let came = Came { from, told: cmsg::told(control) };
     if !quick::heard_from(socket, fd, &came, r as usize, flags)
         && let Some(socket) = table::pin(fd)
     {
-        came.by = cmsg::arrival(control);
         if let Some(from) = heard(&socket, fd, &came, r as usize, flags).from {
             name.write(sys::to_raw(&from));
         }
