@@ -186,11 +186,10 @@ fn own_cell(socket: &Pinned) -> Option<&Cell> {
 fn join(socket: &Pinned) -> bool {
     socket.set(flag::NO_CELL, false);
     socket.forget_peers();
-    let (local, peer, inherited) = {
+    let (ulids, inherited) = {
         let mut inner = socket.inner();
-        (inner.local, inner.peer, inner.inherited.take())
+        (inner.ulids(), inner.inherited.take())
     };
-    let ulids = peer.map(|peer| UlidPair { local, peer: *peer.ip() });
     let old = socket.cell();
     if old.is_some_and(|cell| Some(cell.ulids()) == ulids) {
         return true;
