@@ -11,11 +11,16 @@ use shim6_lab::{in_lab, wait_for};
 use std::process::Command;
 
 const ECHO: &str = "
-import socket, sys
+import socket, struct, sys
 s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
+s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
 s.bind(('::', int(sys.argv[1])))
 while True:
-    data, peer = s.recvfrom(65536)
+    data, told, _, peer = s.recvmsg(65536, 200)
+    if data == b'header':
+        of = {kind: struct.unpack('i', value)[0] for _, kind, value in told}
+        data = b'%d hops, class %d' % (of[socket.IPV6_HOPLIMIT], of[socket.IPV6_TCLASS])
     s.sendto(data, peer)
 ";
 

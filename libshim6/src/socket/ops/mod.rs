@@ -12,6 +12,7 @@ mod keep;
 mod lend;
 mod life;
 mod mapping;
+mod marking;
 mod named;
 mod names;
 mod quick;
