@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/errqueue.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -226,6 +227,28 @@ static void packets(int c)
     close(p[0]);
     close(p[1]);
     CHECK(send(c, "oob", 3, MSG_OOB) == 3 && recv(c, in, 10, 0) == 3);
+    /* The kernel says when it is done with data that it was not to copy. */
+    int on = 1, done = 0;
+    CHECK(setsockopt(c, SOL_SOCKET, SO_ZEROCOPY, &on, sizeof on) == 0);
+    CHECK(send(c, "zero", 4, MSG_ZEROCOPY) == 4 && recv(c, in, 10, 0) == 4);
+    CHECK(send(c, out, 3000, MSG_ZEROCOPY) == 3000 && recv(c, in, sizeof in, 0) == 3000);
+    v[1] = v[0];
+    CHECK(sendmmsg(c, mm, 2, MSG_ZEROCOPY) == 2 && recv(c, in, 100, 0) > 6 && recv(c, in, 100, 0) > 6);
+    union {
+        char octets[200];
+        struct cmsghdr align;
+    } u;
+    for (int tries = 0; tries < 20 && done < 4; tries++) {
+        m = (struct msghdr){ .msg_control = u.octets, .msg_controllen = sizeof u.octets };
+        struct pollfd error = { .fd = c };
+        if (poll(&error, 1, 100) != 1 || recvmsg(c, &m, MSG_ERRQUEUE) < 0)
+            continue;
+        struct sock_extended_err e;
+        memcpy(&e, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof e);
+        if (e.ee_origin == SO_EE_ORIGIN_ZEROCOPY && (int)e.ee_info == done)
+            done = (int)e.ee_data + 1;
+    }
+    CHECK(done == 4);
     send(c, "probe", 5, MSG_PROBE);
     usleep(100000);
     FAILS(recv(c, in, 10, MSG_DONTWAIT), EAGAIN);

@@ -156,7 +156,8 @@ unsafe fn train(
     let outs: Vec<Out<'_>> =
         msgs[..targets.len()].iter().filter_map(|m| unsafe { describe(&m.msg_hdr, flags) }).collect();
     let lens: Vec<usize> = outs.iter().map(Out::octets).collect();
-    let gathers = flags & libc::MSG_MORE != 0 || socket.has(flag::CORK | flag::GATHERED | flag::RAW);
+    let gathers = flags & (libc::MSG_MORE | libc::MSG_ZEROCOPY) != 0
+        || socket.has(flag::CORK | flag::GATHERED | flag::RAW);
     if outs.len() < 2 || !simple(&outs[0]) || socket.has(flag::SHUT_WR) || gathers {
         // SAFETY: as above.
         let r = unsafe { rewritten(socket, fd, &outs[0], cell, &forward, &targets[0]) };

@@ -22,6 +22,7 @@ mod send;
 mod stream;
 mod unconnected;
 mod way;
+mod zero_copy;
 
 pub use batch::sendmmsg;
 pub use close::{close, close_range, closefrom, dup, dup2, dup3, fclose, fcntl};

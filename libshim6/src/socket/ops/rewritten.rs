@@ -5,7 +5,7 @@ use super::super::state::flag;
 use super::super::table::Pinned;
 use super::super::{cmsg, sys};
 use super::way::{Out, Way, way};
-use super::{engine, keep, marking, note_sent};
+use super::{engine, keep, marking, note_sent, zero_copy};
 use crate::addr::UlidPair;
 use crate::driver::build_udp;
 use crate::driver::cell::{Cell, Forward};
@@ -56,7 +56,10 @@ pub(super) unsafe fn rewritten(
     let more = out.flags & libc::MSG_MORE != 0 || socket.has(flag::CORK);
     if more || socket.has(flag::GATHERED) {
         let whole = match gather(socket, out, more) {
-            Ok(None) => return octets as isize,
+            Ok(None) => {
+                done_with_data(fd, out, to);
+                return octets as isize;
+            }
             Ok(Some(whole)) => whole,
             Err(e) => return fail(e),
         };
@@ -95,6 +98,7 @@ pub(super) unsafe fn rewritten(
     }
     match send_packets(fd, cell, forward, socket.protocol(), &packets, out.flags) {
         Ok(_) => {
+            done_with_data(fd, out, to);
             note_sent(socket, cell, octets, Some(*to));
             if began.is_some() {
                 guard::slow(|| keep::keep_packets(socket, cell, &packets, Some(*to), began));
@@ -108,6 +112,12 @@ pub(super) unsafe fn rewritten(
 /// Does the data lie in memory that is there?
 pub(super) fn is_readable(out: &Out<'_>) -> bool {
     out.iov.iter().all(|v| v.iov_len == 0 || sys::can_read(v.iov_base, v.iov_len))
+}
+
+fn done_with_data(fd: c_int, out: &Out<'_>, to: &SocketAddrV6) {
+    if out.flags & libc::MSG_ZEROCOPY != 0 {
+        guard::slow(|| zero_copy::complete(fd, out, to));
+    }
 }
 
 /// Add the data to what MSG_MORE or UDP_CORK holds back; the whole datagram, once there is no more to come.
