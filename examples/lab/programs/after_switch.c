@@ -188,6 +188,8 @@ static void packets(int c)
                              { .msg_hdr = { .msg_iov = v, .msg_iovlen = 1 } } };
     CHECK(sendmmsg(c, mm, 2, 0) == 2 && came_with(c, 32, 0xb8) && came_with(c, 32, 0xb8));
     CHECK(set(c, IPV6_TCLASS, -1) == 0 && set(c, IPV6_UNICAST_HOPS, -1) == 0);
+    /* The server answers with the IPV6_PKTINFO that it gets. */
+    CHECK(ask(c, "told") == 4 && ask(c, "pktinfo") == 7 && ask(c, "untold") == 6);
     int f = fresh(0);
     CHECK(set(f, IPV6_TCLASS, 4) == 0 && set(f, IPV6_UNICAST_HOPS, 12) == 0);
     CHECK(sendto(f, "header", 6, 0, SA(server), sizeof server) == 6 && came_with(f, 11, 4));

@@ -18,10 +18,12 @@ s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
 s.bind(('::', int(sys.argv[1])))
 while True:
     data, told, _, peer = s.recvmsg(65536, 200)
+    if data in (b'told', b'untold'):
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, data == b'told')
     if data == b'header':
-        of = {kind: struct.unpack('i', value)[0] for _, kind, value in told}
+        of = {kind: struct.unpack('i', value[:4])[0] for _, kind, value in told}
         data = b'%d hops, class %d' % (of[socket.IPV6_HOPLIMIT], of[socket.IPV6_TCLASS])
-    s.sendto(data, peer)
+    s.sendmsg([data], [m for m in told if m[1] == socket.IPV6_PKTINFO], 0, peer)
 ";
 
 /// Run the program over a failure of path 1, or over none.

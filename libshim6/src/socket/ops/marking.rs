@@ -66,9 +66,9 @@ pub(super) fn is_plain(control: &[u8], local: Ipv6Addr) -> bool {
     cmsg::iter(control).all(|c| names_source(&c, local))
 }
 
+/// Programs send back the whole IPV6_PKTINFO that they got; its interface says nothing about other locators.
 fn names_source(c: &cmsg::Cmsg<'_>, local: Ipv6Addr) -> bool {
-    let interface = c.data.get(16..20).is_none_or(|index| index.iter().any(|octet| *octet != 0));
-    cmsg::pktinfo(c).is_some_and(|a| a == local || a.is_unspecified()) && !interface
+    cmsg::pktinfo(c).is_some_and(|a| a == local || a.is_unspecified())
 }
 
 /// The error with which the kernel refuses this ancillary data; `None`: it does not. `to`: see `msg_name`. The kernel is
