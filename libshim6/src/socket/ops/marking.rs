@@ -5,7 +5,7 @@
 #![allow(clippy::unnecessary_cast)]
 
 use super::super::guard::errno;
-use super::super::state::Socket;
+use super::super::state::{Socket, flag};
 use super::super::{cmsg, options, sys};
 use super::rewritten::UDP_SEGMENT;
 use super::way::MSG_PROBE;
@@ -104,14 +104,15 @@ pub(super) fn refused(fd: c_int, to: &SocketAddrV6, control: &[u8], local: Ipv6A
 }
 
 /// Has the application forbidden to send what exceeds the path MTU in fragments?
-pub(super) fn forbids_fragments(fd: c_int, control: &[u8]) -> bool {
+pub(super) fn forbids_fragments(socket: &Socket, fd: c_int, control: &[u8]) -> bool {
     let option = |name| sys::int_option(fd, libc::IPPROTO_IPV6, name).unwrap_or(0);
     let asked = cmsg::iter(control)
         .find(|c| c.level == libc::IPPROTO_IPV6 && c.kind == libc::IPV6_DONTFRAG)
         .and_then(|c| int(c.data))
         .unwrap_or_else(|| option(libc::IPV6_DONTFRAG));
     let strict = libc::IPV6_PMTUDISC_DO..=libc::IPV6_PMTUDISC_INTERFACE;
-    asked != 0 || strict.contains(&option(libc::IPV6_MTU_DISCOVER))
+    // IPV6_DONTFRAG means nothing to raw sockets of the protocols that are served.
+    (asked != 0 && !socket.has(flag::RAW)) || strict.contains(&option(libc::IPV6_MTU_DISCOVER))
 }
 
 fn int(data: &[u8]) -> Option<c_int> {

@@ -47,7 +47,8 @@ pub(super) unsafe fn rewritten(
     if (octets > largest && segment == 0) || octets > 0xffff {
         return fail(libc::EMSGSIZE);
     }
-    if socket.has(flag::SHUT_WR) {
+    // Of raw sockets the kernel does not ask that.
+    if socket.has(flag::SHUT_WR) && !socket.has(flag::RAW) {
         return fail(libc::EPIPE);
     }
     if !is_readable(out) {
@@ -87,7 +88,7 @@ pub(super) unsafe fn rewritten(
     match built {
         // The payload extension header is not the application's affair.
         Some(Ok(())) if packets.iter().any(|p| p.len() + 40 > forward.mtu as usize) => {
-            if guard::slow(|| marking::forbids_fragments(fd, out.control)).unwrap_or(false) {
+            if guard::slow(|| marking::forbids_fragments(socket, fd, out.control)).unwrap_or(false) {
                 return fail(libc::EMSGSIZE);
             }
         }
