@@ -161,6 +161,7 @@ fn icmp_errors_come_in() {
         peer_tag: ContextTag::new(1),
         mtu: 1500,
         bare: Bare::No,
+        marking: Default::default(),
     };
     let errors = || a.handle.counters().icmp_errors;
     let send = |f: &Forward, n| a.handle.send_payload(&a.cell, f, 17, &vec![0; n]).unwrap();

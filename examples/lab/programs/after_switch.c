@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/errqueue.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -24,6 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define MSG_PROBE 0x10
 #define UDP_CORK 1
 #define UDP_SEGMENT 103
 #define SA(a) ((struct sockaddr *)&(a))
@@ -147,6 +149,113 @@ static void sends(int c)
     empty(c);
 }
 
+static ssize_t with(int fd, int level, int type, const void *value, size_t n, const char *text)
+{
+    union {
+        char octets[100];
+        struct cmsghdr align;
+    } u = { 0 };
+    struct iovec v = { (void *)text, strlen(text) };
+    struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = u.octets, .msg_controllen = CMSG_SPACE(n) };
+    *CMSG_FIRSTHDR(&m) = (struct cmsghdr){ .cmsg_len = CMSG_LEN(n), .cmsg_level = level, .cmsg_type = type };
+    memcpy(CMSG_DATA(CMSG_FIRSTHDR(&m)), value, n);
+    return sendmsg(fd, &m, 0);
+}
+
+static int set(int fd, int name, int value)
+{
+    return setsockopt(fd, IPPROTO_IPV6, name, &value, sizeof value);
+}
+
+/* The answer to "header": what the server saw in the IPv6 header. */
+static int came_with(int fd, int hops, int class)
+{
+    char expected[40];
+    int n = snprintf(expected, sizeof expected, "%d hops, class %d", hops, class);
+    return recv(fd, in, sizeof in, 0) == n && memcmp(in, expected, (size_t)n) == 0;
+}
+
+/* What the program says about the packet, and what the kernel refuses. */
+static void packets(int c)
+{
+    int class = 2, hops = 20, much = 300;
+    CHECK(set(c, IPV6_TCLASS, 0xb8) == 0 && set(c, IPV6_UNICAST_HOPS, 33) == 0);
+    CHECK(send(c, "header", 6, 0) == 6 && came_with(c, 32, 0xb8));
+    CHECK(with(c, IPPROTO_IPV6, IPV6_TCLASS, &class, 4, "header") == 6 && came_with(c, 32, 2));
+    CHECK(with(c, IPPROTO_IPV6, IPV6_HOPLIMIT, &hops, 4, "header") == 6 && came_with(c, 19, 0xb8));
+    struct iovec v[2] = { { "header", 6 }, { "x", 1 } };
+    struct mmsghdr mm[2] = { { .msg_hdr = { .msg_iov = v, .msg_iovlen = 1 } },
+                             { .msg_hdr = { .msg_iov = v, .msg_iovlen = 1 } } };
+    CHECK(sendmmsg(c, mm, 2, 0) == 2 && came_with(c, 32, 0xb8) && came_with(c, 32, 0xb8));
+    CHECK(set(c, IPV6_TCLASS, -1) == 0 && set(c, IPV6_UNICAST_HOPS, -1) == 0);
+    /* The server answers with the IPV6_PKTINFO that it gets. */
+    CHECK(ask(c, "told") == 4 && ask(c, "pktinfo") == 7 && ask(c, "untold") == 6);
+    int f = fresh(0);
+    CHECK(set(f, IPV6_TCLASS, 4) == 0 && set(f, IPV6_UNICAST_HOPS, 12) == 0);
+    CHECK(sendto(f, "header", 6, 0, SA(server), sizeof server) == 6 && came_with(f, 11, 4));
+    close(f);
+    FAILS(with(c, IPPROTO_IPV6, IPV6_TCLASS, &much, 4, "x"), EINVAL);
+    FAILS(with(c, IPPROTO_IPV6, IPV6_HOPLIMIT, &hops, 2, "x"), EINVAL);
+    FAILS(with(c, IPPROTO_IPV6, 250, &hops, 4, "x"), EINVAL);
+    FAILS(with(c, IPPROTO_UDP, UDP_SEGMENT, &hops, 4, "x"), EINVAL);
+    CHECK(with(c, 77, 1, &hops, 4, "other") == 5 && recv(c, in, 10, 0) == 5);
+    struct msghdr m = { .msg_iov = v, .msg_iovlen = 1, .msg_controllen = 40 };
+    FAILS(sendmsg(c, &m, 0), EFAULT);
+    struct sockaddr_in6 nowhere = server;
+    nowhere.sin6_port = 0;
+    FAILS(sendto(c, "x", 1, 0, SA(nowhere), sizeof nowhere), EINVAL);
+    v[0].iov_len = v[1].iov_len = (size_t)1 << 63;
+    FAILS(writev(c, v, 2), EINVAL);
+    m.msg_controllen = 0;
+    m.msg_iovlen = 2;
+    FAILS(sendmsg(c, &m, 0), EINVAL);
+    /* The second of two has no data that could be read. */
+    v[0].iov_len = 6;
+    v[1] = (struct iovec){ (void *)8, 5 };
+    mm[1].msg_hdr.msg_iov = v + 1;
+    CHECK(sendmmsg(c, mm, 2, 0) == 1 && recv(c, in, 100, 0) > 6);
+    /* No fragments, as programs want that look for the path MTU. */
+    CHECK(set(c, IPV6_DONTFRAG, 1) == 0);
+    FAILS(send(c, out, 3000, 0), EMSGSIZE);
+    CHECK(send(c, out, 1452, 0) == 1452 && recv(c, in, sizeof in, 0) == 1452);
+    CHECK(set(c, IPV6_DONTFRAG, 0) == 0 && set(c, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO) == 0);
+    FAILS(send(c, out, 1453, 0), EMSGSIZE);
+    CHECK(send(c, out, 1452, 0) == 1452 && recv(c, in, sizeof in, 0) == 1452);
+    CHECK(set(c, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_WANT) == 0);
+    CHECK(send(c, out, 3000, 0) == 3000 && recv(c, in, sizeof in, 0) == 3000);
+    int p[2];
+    CHECK(pipe(p) == 0 && write(p[1], "pipe", 4) == 4);
+    FAILS(sendfile(c, p[0], NULL, 4), EINVAL);
+    close(p[0]);
+    close(p[1]);
+    CHECK(send(c, "oob", 3, MSG_OOB) == 3 && recv(c, in, 10, 0) == 3);
+    /* The kernel says when it is done with data that it was not to copy. */
+    int on = 1, done = 0;
+    CHECK(setsockopt(c, SOL_SOCKET, SO_ZEROCOPY, &on, sizeof on) == 0);
+    CHECK(send(c, "zero", 4, MSG_ZEROCOPY) == 4 && recv(c, in, 10, 0) == 4);
+    CHECK(send(c, out, 3000, MSG_ZEROCOPY) == 3000 && recv(c, in, sizeof in, 0) == 3000);
+    v[1] = v[0];
+    CHECK(sendmmsg(c, mm, 2, MSG_ZEROCOPY) == 2 && recv(c, in, 100, 0) > 6 && recv(c, in, 100, 0) > 6);
+    union {
+        char octets[200];
+        struct cmsghdr align;
+    } u;
+    for (int tries = 0; tries < 20 && done < 4; tries++) {
+        m = (struct msghdr){ .msg_control = u.octets, .msg_controllen = sizeof u.octets };
+        struct pollfd error = { .fd = c };
+        if (poll(&error, 1, 100) != 1 || recvmsg(c, &m, MSG_ERRQUEUE) < 0)
+            continue;
+        struct sock_extended_err e;
+        memcpy(&e, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof e);
+        if (e.ee_origin == SO_EE_ORIGIN_ZEROCOPY && (int)e.ee_info == done)
+            done = (int)e.ee_data + 1;
+    }
+    CHECK(done == 4);
+    send(c, "probe", 5, MSG_PROBE);
+    usleep(100000);
+    FAILS(recv(c, in, 10, MSG_DONTWAIT), EAGAIN);
+}
+
 static void receives(int c)
 {
     struct sockaddr_in6 from;
@@ -212,6 +321,13 @@ static void *send_after_signal(void *fd)
     usleep(50000);
     if (fd != NULL)
         send(*(int *)fd, "late", 4, 0);
+    return NULL;
+}
+
+static void *shut_down(void *fd)
+{
+    usleep(50000);
+    shutdown(*(int *)fd, SHUT_RD);
     return NULL;
 }
 
@@ -286,6 +402,10 @@ static void lives(int c)
     close(f);
     CHECK(shutdown(c, SHUT_WR) == 0);
     FAILS(send(c, "x", 1, MSG_NOSIGNAL), EPIPE);
+    CHECK(pthread_create(&t, NULL, shut_down, &c) == 0);
+    CHECK(recv(c, in, 10, 0) == 0);
+    pthread_join(t, NULL);
+    CHECK(read(c, in, 10) == 0);
     f = fresh(1);
     CHECK(ask(f, "last") == 4);
 }
@@ -317,6 +437,8 @@ int main(int argc, char **argv)
     empty(c);
     sends(c);
     printf("sends\n");
+    packets(c);
+    printf("packets\n");
     receives(c);
     printf("receives\n");
     lives(c);

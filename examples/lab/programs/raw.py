@@ -48,8 +48,11 @@ def main():
                 note("E", errno.errorcode[error.errno])
     peer = (sys.argv[4], 0)
     connected = sys.argv[5] == "connected"
+    # Neither keeps the kernel from sending for raw sockets, large packets in fragments.
+    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_DONTFRAG, 1)
     if connected:
         s.connect(peer)
+        s.shutdown(socket.SHUT_WR)
         name = s.getsockname()[0]
     s.setblocking(False)
     number, due, end = 0, time.monotonic(), time.monotonic() + 60

@@ -11,12 +11,19 @@ use shim6_lab::{in_lab, wait_for};
 use std::process::Command;
 
 const ECHO: &str = "
-import socket, sys
+import socket, struct, sys
 s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
+s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
 s.bind(('::', int(sys.argv[1])))
 while True:
-    data, peer = s.recvfrom(65536)
-    s.sendto(data, peer)
+    data, told, _, peer = s.recvmsg(65536, 200)
+    if data in (b'told', b'untold'):
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, data == b'told')
+    if data == b'header':
+        of = {kind: struct.unpack('i', value[:4])[0] for _, kind, value in told}
+        data = b'%d hops, class %d' % (of[socket.IPV6_HOPLIMIT], of[socket.IPV6_TCLASS])
+    s.sendmsg([data], [m for m in told if m[1] == socket.IPV6_PKTINFO], 0, peer)
 ";
 
 /// Run the program over a failure of path 1, or over none.

@@ -44,6 +44,17 @@ pub struct Forward {
     pub mtu: u32,
     /// Which payload goes without extension header, by the application's own socket.
     pub bare: Bare,
+    /// What the application wants in the IPv6 header; of a cell's forward none, as that is not of one socket.
+    pub marking: Marking,
+}
+
+/// Fields of the IPv6 header that an application may set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Marking {
+    /// Traffic class (IPV6_TCLASS).
+    pub traffic_class: u8,
+    /// Hop limit (IPV6_UNICAST_HOPS, IPV6_HOPLIMIT); `None`: that of the host.
+    pub hop_limit: Option<u8>,
 }
 
 /// How far a forked context is.
@@ -381,7 +392,14 @@ impl Cell {
             mtus.push((pair, mtu));
             mtu
         });
-        Ok(Some(Forward { locators: pair, ifindex, peer_tag, mtu, bare: Bare::No }))
+        Ok(Some(Forward {
+            locators: pair,
+            ifindex,
+            peer_tag,
+            mtu,
+            bare: Bare::No,
+            marking: Marking::default(),
+        }))
     }
 
     /// Engine thread: what was learned of a path MTU; `None` forgets all.

@@ -85,7 +85,7 @@ impl Handle {
         self.check_alive()?;
         let s = &self.0;
         let mut mtu = f.mtu;
-        let mut result = s.sender.send_payload(f.locators, f.ifindex, f.peer_tag, mtu, protocol, packet);
+        let mut result = s.sender.send_payload(f, mtu, protocol, packet);
         for _ in 0..3 {
             match &result {
                 Err(e) if e.raw_os_error() == Some(libc::EMSGSIZE) && mtu > MIN_MTU => {
@@ -96,7 +96,7 @@ impl Handle {
                 }
                 _ => break,
             }
-            result = s.sender.send_payload(f.locators, f.ifindex, f.peer_tag, mtu, protocol, packet);
+            result = s.sender.send_payload(f, mtu, protocol, packet);
         }
         self.account(cell, f, result.map(|()| 1)).map(drop)
     }
@@ -119,9 +119,7 @@ impl Handle {
             let result = if train < 2 {
                 self.send_payload(cell, f, protocol, rest[0]).map(|()| 1)
             } else {
-                let sent =
-                    self.0.sender.send_many(f.locators, f.ifindex, f.peer_tag, protocol, &rest[..train]);
-                match sent {
+                match self.0.sender.send_many(f, protocol, &rest[..train]) {
                     // Too large by now, or another way out is worth a try: one by one.
                     Err(e) if e.raw_os_error() == Some(libc::EMSGSIZE) || send::is_refusal(&e) => {
                         self.send_payload(cell, f, protocol, rest[0]).map(|()| 1)

@@ -2,7 +2,7 @@
 //! engine, and carries out what it wants.
 
 use super::addresses::Addresses;
-use super::cell::{CellKey, Forward};
+use super::cell::{CellKey, Forward, Marking};
 use super::claim::{CACHED, Claim, DefaultClaims};
 use super::console::{self, Console, Request};
 use super::deliver::Delivery;
@@ -595,7 +595,8 @@ impl Runner {
             return None;
         }
         let (peer_tag, ifindex) = (info.peer_tag?, self.ifindex(locators));
-        Some(Forward { locators, ifindex, peer_tag, mtu: self.mtu(now, locators), bare: info.bare })
+        let (mtu, marking) = (self.mtu(now, locators), Marking::default());
+        Some(Forward { locators, ifindex, peer_tag, mtu, bare: info.bare, marking })
     }
 
     pub(super) fn mtu(&mut self, now: Time, pair: LocatorPair) -> u32 {

@@ -6,6 +6,7 @@
 //! IPV6_HDRINCL: the kernel neither gathers nor numbers what it sends, and has no socket to look at for what comes in,
 //! which together costs less than a UDP socket.
 
+use super::cell::Forward;
 use super::{filter, frag, sys};
 use crate::addr::{ContextTag, LocatorPair};
 use crate::wire::{PAYLOAD_HEADER_LEN, PROTOCOL};
@@ -108,40 +109,33 @@ impl SendSocket {
 
     /// IPv6 header and payload extension header of a packet with `octets` behind them. The flow label, which routers use
     /// to choose among equal paths, is that of the context.
-    fn headers(&self, pair: LocatorPair, tag: ContextTag, next_header: u8, octets: usize) -> Headers {
+    fn headers(&self, f: &Forward, next_header: u8, octets: usize) -> Headers {
         let mut h = [0; IPV6 + PAYLOAD_HEADER_LEN];
-        let label = (tag.value() & 0xf_ffff) as u32;
+        let label = (f.peer_tag.value() & 0xf_ffff) as u32;
+        let class = u32::from(f.marking.traffic_class);
         let len = u16::try_from(octets + PAYLOAD_HEADER_LEN).unwrap_or(u16::MAX);
-        h[..4].copy_from_slice(&(6 << 28 | label).to_be_bytes());
+        h[..4].copy_from_slice(&(6 << 28 | class << 20 | label).to_be_bytes());
         h[4..6].copy_from_slice(&len.to_be_bytes());
         h[6] = PROTOCOL;
-        h[7] = self.hop_limit;
-        h[8..24].copy_from_slice(&pair.local.octets());
-        h[24..40].copy_from_slice(&pair.peer.octets());
-        h[40..].copy_from_slice(&payload_header(next_header, tag));
+        h[7] = f.marking.hop_limit.unwrap_or(self.hop_limit);
+        h[8..24].copy_from_slice(&f.locators.local.octets());
+        h[24..40].copy_from_slice(&f.locators.peer.octets());
+        h[40..].copy_from_slice(&payload_header(next_header, f.peer_tag));
         h
     }
 
     /// Send `packet` (from the upper-layer header on) behind the payload extension header, in fragments if it exceeds
     /// `mtu`. EMSGSIZE: the kernel knows a smaller path MTU by now.
-    pub fn send_payload(
-        &self,
-        pair: LocatorPair,
-        ifindex: u32,
-        tag: ContextTag,
-        mtu: u32,
-        protocol: u8,
-        packet: &[u8],
-    ) -> io::Result<()> {
-        let mtu = mtu as usize;
+    pub fn send_payload(&self, f: &Forward, mtu: u32, protocol: u8, packet: &[u8]) -> io::Result<()> {
+        let (mtu, pair, ifindex) = (mtu as usize, f.locators, f.ifindex);
         let socket = self.payload.raw();
         if PAYLOAD_HEADER_LEN + IPV6 + packet.len() <= mtu {
-            let headers = self.headers(pair, tag, protocol, packet.len());
+            let headers = self.headers(f, protocol, packet.len());
             return send(socket, pair, ifindex, &[IoSlice::new(&headers), IoSlice::new(packet)]);
         }
         let id = self.next_fragment_id.fetch_add(1, Relaxed);
         for (fragment, part) in frag::split(mtu, protocol, id, packet).unwrap_or_default() {
-            let headers = self.headers(pair, tag, frag::FRAGMENT, fragment.len() + part.len());
+            let headers = self.headers(f, frag::FRAGMENT, fragment.len() + part.len());
             let parts = [IoSlice::new(&headers), IoSlice::new(&fragment), IoSlice::new(part)];
             send(socket, pair, ifindex, &parts)?;
         }
@@ -150,20 +144,12 @@ impl SendSocket {
 
     /// Send several packets that all fit the path MTU by as few system calls as possible; how many went out before
     /// the first error, the error if none did.
-    pub fn send_many(
-        &self,
-        pair: LocatorPair,
-        ifindex: u32,
-        tag: ContextTag,
-        protocol: u8,
-        packets: &[&[u8]],
-    ) -> io::Result<usize> {
-        let to = sys::sockaddr(pair.peer, 0);
-        let control = PktInfo::new(pair, ifindex);
+    pub fn send_many(&self, f: &Forward, protocol: u8, packets: &[&[u8]]) -> io::Result<usize> {
+        let to = sys::sockaddr(f.locators.peer, 0);
+        let control = PktInfo::new(f.locators, f.ifindex);
         let mut sent = 0;
         for batch in packets.chunks(BATCH) {
-            let headers: Vec<Headers> =
-                batch.iter().map(|p| self.headers(pair, tag, protocol, p.len())).collect();
+            let headers: Vec<Headers> = batch.iter().map(|p| self.headers(f, protocol, p.len())).collect();
             let parts: Vec<_> =
                 headers.iter().zip(batch).map(|(h, p)| [IoSlice::new(h), IoSlice::new(p)]).collect();
             let mut messages: Vec<_> = parts

@@ -354,7 +354,7 @@ impl Engine {
         match ctx.state {
             // S6-B-27, S6-B-41: R2 and stay
             ContextState::I2Sent | ContextState::I2bisSent => {}
-            ContextState::I1Sent => self.become_established(now, id, false),
+            ContextState::I1Sent => self.become_established(now, id),
             ContextState::Established => self.tell_established(now, id),
         }
         let Some(ctx) = self.table.get_mut(id) else { return };
@@ -428,20 +428,20 @@ impl Engine {
         {
             ctx.update = None;
         }
-        self.become_established(now, id, true);
+        self.become_established(now, id);
         if let Some(ctx) = self.table.get_mut(id) {
             ctx.refresh_local(now, &mut self.io, &self.local);
             ctx.update_candidates(now, &mut self.io);
             if anew {
                 ctx.peer_began_anew(now, &mut self.io, d.back());
-                ctx.reap.established_by_r2(&mut self.io.env(now));
             }
+            ctx.reap.established_by_r2(&mut self.io.env(now));
         }
         self.settle(now, id);
     }
 
-    /// To ESTABLISHED; CT(peer) and Ls(peer) are recorded. `by_r2`: an R2 was received.
-    fn become_established(&mut self, now: Time, id: Id, by_r2: bool) {
+    /// To ESTABLISHED; CT(peer) and Ls(peer) are recorded.
+    fn become_established(&mut self, now: Time, id: Id) {
         let Some(ctx) = self.table.get_mut(id) else { return };
         ctx.state = ContextState::Established;
         // Where other pairs had to be tried, that of the ULIDs is not to be trusted
@@ -457,9 +457,6 @@ impl Engine {
         // The peer's list may be another one now, and REAP probes at once if it was exploring
         ctx.update_candidates(now, &mut self.io);
         ctx.reap.resume(&mut self.io.env(now));
-        if by_r2 {
-            ctx.reap.established_by_r2(&mut self.io.env(now));
-        }
         if elsewhere {
             ctx.reap.explore(&mut self.io.env(now), FailureCause::SendTimeout);
         }

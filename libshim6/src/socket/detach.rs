@@ -195,7 +195,9 @@ pub fn is_foreign(socket: &Pinned, from: &Option<SocketAddrV6>) -> bool {
     let peer = socket.inner().peer;
     match (from, peer) {
         (Some(from), Some(peer)) => (from.ip(), from.port()) != (peer.ip(), peer.port()),
-        _ => true,
+        // The kernel names every sender: this is the end of a socket that was shut down.
+        (None, _) => false,
+        (Some(_), None) => true,
     }
 }
 

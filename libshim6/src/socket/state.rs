@@ -107,6 +107,8 @@ pub struct Socket {
     raw_protocol: AtomicU32,
     /// Segment size set by the application with UDP_SEGMENT; 0: none.
     pub segment: AtomicU32,
+    /// Traffic class and hop limit set by the application (`ops::marking`).
+    pub marking: AtomicU32,
     /// The kernel's name for the socket; a descriptor that shows another one was replaced behind our back.
     pub cookie: AtomicU64,
     /// Of `Inner::peers`.
@@ -218,6 +220,7 @@ impl Socket {
                 local_port: AtomicU32::new(0),
                 raw_protocol: AtomicU32::new(0),
                 segment: AtomicU32::new(0),
+                marking: AtomicU32::new(0),
                 cookie: AtomicU64::new(0),
                 recent: Recent::new(),
                 inner: ForkLock::new(Inner::new()),
@@ -523,9 +526,10 @@ pub fn sweep() {
         socket.inner().peer = None;
         socket.list_names();
         *socket.inner() = Inner::new();
-        for field in [&socket.local_port, &socket.raw_protocol, &socket.segment, &socket.flags] {
+        for field in [&socket.local_port, &socket.raw_protocol, &socket.segment, &socket.marking] {
             field.store(0, Release);
         }
+        socket.flags.store(0, Release);
         socket.cookie.store(0, Release);
         FREE.lock().push(socket);
     }

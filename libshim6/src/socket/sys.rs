@@ -185,19 +185,23 @@ pub fn cookie(fd: c_int) -> u64 {
     get_option(fd, libc::SOL_SOCKET, libc::SO_COOKIE, &mut value).map_or(0, |_| value)
 }
 
-/// Is there nothing to read in this pipe? `None`: it is no pipe.
-pub fn is_empty_pipe(fd: c_int) -> Option<bool> {
+/// Is it a pipe?
+pub fn is_pipe(fd: c_int) -> bool {
     // SAFETY: all zero is a valid value of this plain structure.
     let mut st: libc::stat = unsafe { std::mem::zeroed() };
-    let mut octets: c_int = 0;
-    // SAFETY: both pointers are valid for writes of the sizes they stand for.
-    unsafe {
-        ok(libc::syscall(libc::SYS_fstat, fd, &raw mut st)).ok()?;
-        if st.st_mode & libc::S_IFMT != libc::S_IFIFO {
-            return None;
-        }
-        ok(libc::syscall(libc::SYS_ioctl, fd, libc::FIONREAD, &raw mut octets)).ok()?;
+    // SAFETY: the pointer is valid for writes of the size it stands for.
+    let r = ok(unsafe { libc::syscall(libc::SYS_fstat, fd, &raw mut st) });
+    r.is_ok() && st.st_mode & libc::S_IFMT == libc::S_IFIFO
+}
+
+/// Is there nothing to read in this pipe? `None`: it is no pipe.
+pub fn is_empty_pipe(fd: c_int) -> Option<bool> {
+    if !is_pipe(fd) {
+        return None;
     }
+    let mut octets: c_int = 0;
+    // SAFETY: the pointer is valid for writes of the size it stands for.
+    ok(unsafe { libc::syscall(libc::SYS_ioctl, fd, libc::FIONREAD, &raw mut octets) }).ok()?;
     Some(octets == 0)
 }
 

@@ -215,9 +215,8 @@ fn contexts(n: u32) -> Value {
         now = now + Duration::from_micros(10);
         let there = addresses(i, 2);
         let mut peer = engine(i, &there, now);
-        let ulids = UlidPair { local: there[0].addr, peer: ulid };
-        let took = shake(&mut peer, &mut server, now, ulids);
-        let ulids = UlidPair { local: ulid, peer: ulids.local };
+        let ulids = UlidPair { local: ulid, peer: there[0].addr };
+        let took = shake(&mut peer, &mut server, now, mirrored(ulids));
         let info = server.context(ulids).expect("a context");
         let mut data = emit_payload_header(info.local_tag, 17).to_vec();
         data.extend([0; 64]);

@@ -43,7 +43,7 @@ fn alone(kind: &str, points: &[u32]) -> Result<Vec<Value>> {
     points.iter().map(measure).collect()
 }
 
-/// One row of a table, one line of a plot: what, its unit, where it stands, and what it is divided by.
+/// One row of a table, one line of a plot: what, its unit, and its value in what was measured.
 type Row = (&'static str, &'static str, fn(&Value) -> f64);
 
 fn number(of: &Value, path: &str) -> f64 {

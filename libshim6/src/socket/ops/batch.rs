@@ -5,11 +5,11 @@ use super::super::state::{Mode, flag};
 use super::super::table::{self, Pinned};
 use super::super::{Bypass, Outcome, real, sys};
 use super::named::{Control, header};
-use super::rewritten::{MAX_DATA, rewritten, segment_size, send_packets, slices};
+use super::rewritten::{IPV6_AND_UDP, is_readable, rewritten, segment_size, send_packets, slices};
 use super::send::{MAX_BATCH, describe, not_sent};
 use super::spare::{KEPT, Spare};
-use super::way::{Out, Way, way};
-use super::{activated, ancillary, keep, learn_port, note_sent, quick};
+use super::way::{Out, Way, source, way};
+use super::{activated, ancillary, keep, learn_port, marking, note_sent, quick};
 use crate::driver::build_udp;
 use crate::driver::cell::{Cell, Forward};
 use libc::{c_int, c_uint, mmsghdr, sockaddr_in6};
@@ -150,6 +150,11 @@ unsafe fn run(socket: &Pinned, fd: c_int, msgs: &mut [mmsghdr], flags: c_int) ->
     let chosen = first.as_ref().map_or(Way::Plain, |out| way(socket, fd, out));
     match chosen {
         Way::Rewritten(cell, forward, to) => {
+            let (local, asked) = (cell.ulids().local, first.as_ref().and_then(|out| source(out.control)));
+            if asked.is_some_and(|a| a != local) {
+                // SAFETY: as above.
+                return unsafe { batch(socket, fd, &mut msgs[..1], flags, Way::Plain) };
+            }
             // SAFETY: as above.
             Ok(unsafe { train(socket, fd, msgs, flags, (&cell, forward, to)) })
         }
@@ -173,7 +178,13 @@ unsafe fn train(
     (cell, forward, to): (&Cell, Forward, SocketAddrV6),
 ) -> usize {
     let mut targets = vec![to];
-    let simple = |out: &Out<'_>| segment_size(socket, out.control) == 0 && out.octets() <= MAX_DATA;
+    // What may be refused or sent in pieces goes by itself.
+    let simple = |out: &Out<'_>| {
+        segment_size(socket, out.control) == 0
+            && out.octets() <= (forward.mtu as usize).saturating_sub(IPV6_AND_UDP)
+            && marking::is_plain(out.control, cell.ulids().local)
+            && is_readable(out)
+    };
     for m in &msgs[1..] {
         // SAFETY: the application's arguments.
         let Some(out) = (unsafe { describe(&m.msg_hdr, flags) }).filter(simple) else { break };
@@ -186,7 +197,8 @@ unsafe fn train(
     let outs: Vec<Out<'_>> =
         msgs[..targets.len()].iter().filter_map(|m| unsafe { describe(&m.msg_hdr, flags) }).collect();
     let lens: Vec<usize> = outs.iter().map(Out::octets).collect();
-    let gathers = flags & libc::MSG_MORE != 0 || socket.has(flag::CORK | flag::GATHERED | flag::RAW);
+    let gathers = flags & (libc::MSG_MORE | libc::MSG_ZEROCOPY) != 0
+        || socket.has(flag::CORK | flag::GATHERED | flag::RAW);
     if outs.len() < 2 || !simple(&outs[0]) || socket.has(flag::SHUT_WR) || gathers {
         // SAFETY: as above.
         let r = unsafe { rewritten(socket, fd, &outs[0], cell, &forward, &targets[0]) };
@@ -207,6 +219,7 @@ unsafe fn train(
     });
     let sent = match packets.flatten() {
         Some(packets) => {
+            let forward = Forward { marking: marking::marking(socket, &[]), ..forward };
             let sent = send_packets(fd, cell, &forward, socket.protocol(), &packets, flags);
             if began.is_some()
                 && let Ok(n) = sent

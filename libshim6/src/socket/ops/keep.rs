@@ -4,7 +4,7 @@ use super::super::guard::{self, set_errno};
 use super::super::state::flag;
 use super::super::table::Pinned;
 use super::super::{backend, sys};
-use super::rewritten::{datagrams, raw_packet, segment_size, slices};
+use super::rewritten::{datagrams, is_readable, raw_packet, segment_size, slices};
 use super::way::Out;
 use super::{engine, learn_port, of_flow};
 use crate::driver::cell::Cell;
@@ -61,7 +61,7 @@ fn copy(
     let saved = guard::errno();
     // What MSG_MORE gathers in the kernel is no datagram yet.
     let more = out.flags & libc::MSG_MORE != 0 || socket.has(flag::CORK);
-    if !more && out.iov.iter().all(|v| v.iov_len == 0 || sys::can_read(v.iov_base, v.iov_len)) {
+    if !more && is_readable(out) {
         guard::slow(|| packets(socket, fd, out, cell, to).map(|packets| with(&packets)));
     }
     set_errno(saved);

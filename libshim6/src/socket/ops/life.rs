@@ -4,7 +4,7 @@ use super::super::guard::{self, errno, set_errno, slow};
 use super::super::state::{Mode, Socket, flag};
 use super::super::table::{self, Pinned};
 use super::super::{Bypass, Outcome, backend, detach, ports, real, registry, setup, sys};
-use super::{engine, unconnected};
+use super::{engine, marking, unconnected};
 use crate::addr::{UlidPair, is_servable};
 use crate::driver::{serves_raw, udp};
 use libc::{c_int, sockaddr, socklen_t};
@@ -76,7 +76,9 @@ pub(super) fn adopt(fd: c_int) -> Option<Pinned> {
     let found = || served(option(libc::SO_DOMAIN)?, option(libc::SO_TYPE)?, option(libc::SO_PROTOCOL)?);
     let on_device = || slow(|| sys::is_on_device(fd)) == Some(true);
     let protocol = slow(found)??;
-    track(fd, if on_device() { flag::ON_DEVICE } else { flag::ELIGIBLE }, protocol)
+    let socket = track(fd, if on_device() { flag::ON_DEVICE } else { flag::ELIGIBLE }, protocol)?;
+    slow(|| marking::learn_options(&socket, fd));
+    Some(socket)
 }
 
 /// At load time: sockets that an earlier program of this process left detached when it called exec. The kernel has

@@ -12,6 +12,7 @@ mod keep;
 mod lend;
 mod life;
 mod mapping;
+mod marking;
 mod named;
 mod names;
 mod quick;
@@ -23,6 +24,7 @@ mod spare;
 mod stream;
 mod unconnected;
 mod way;
+mod zero_copy;
 
 pub use batch::sendmmsg;
 pub use close::{close, close_range, closefrom, dup, dup2, dup3, fclose, fcntl};
@@ -189,11 +191,10 @@ fn own_cell(socket: &Pinned) -> Option<&Cell> {
 fn join(socket: &Pinned) -> bool {
     socket.set(flag::NO_CELL, false);
     socket.forget_peers();
-    let (local, peer, inherited) = {
+    let (ulids, inherited) = {
         let mut inner = socket.inner();
-        (inner.local, inner.peer, inner.inherited.take())
+        (inner.ulids(), inner.inherited.take())
     };
-    let ulids = peer.map(|peer| UlidPair { local, peer: *peer.ip() });
     let old = socket.cell();
     if old.is_some_and(|cell| Some(cell.ulids()) == ulids) {
         return true;

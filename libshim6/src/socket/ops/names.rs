@@ -5,7 +5,7 @@ use super::super::guard::{set_errno, slow};
 use super::super::state::{Mode, flag};
 use super::super::table::{self, Pinned};
 use super::super::{Bypass, Outcome, options, real, setup, sys};
-use super::{has_other_pairs, is_path_error, own_cell};
+use super::{has_other_pairs, is_path_error, marking, own_cell};
 use libc::{c_int, c_void, sockaddr, socklen_t};
 use std::net::SocketAddrV6;
 use std::sync::atomic::Ordering::Relaxed;
@@ -152,7 +152,8 @@ pub unsafe fn setsockopt(
     let buffer = level == libc::SOL_SOCKET && matches!(name, libc::SO_SNDBUF | libc::SO_SNDBUFFORCE);
     let whole = name == libc::IPV6_HDRINCL && matches!(level, libc::IPPROTO_IPV6 | libc::IPPROTO_RAW);
     let device = level == libc::SOL_SOCKET && matches!(name, libc::SO_BINDTODEVICE | libc::SO_BINDTOIFINDEX);
-    if !(asked_too.is_some() || segment || cork || buffer || whole || device) {
+    let marks = marking::is_option(level, name);
+    if !(asked_too.is_some() || segment || cork || buffer || whole || device || marks) {
         return Err(Bypass);
     }
     let socket = table::peek(fd).and_then(|_| table::pin(fd)).ok_or(Bypass)?;
@@ -199,6 +200,7 @@ pub unsafe fn setsockopt(
                         super::rewritten::uncork(&socket, fd);
                     }
                 }
+                None if marks => marking::option_was_set(&socket, name, asked),
                 None => socket.segment.store(asked.clamp(0, 0xffff) as u32, Relaxed),
             }
         }

@@ -5,7 +5,7 @@ use super::super::state::flag;
 use super::super::table::Pinned;
 use super::super::{cmsg, sys};
 use super::way::{Out, Way, way};
-use super::{engine, keep, note_sent};
+use super::{engine, keep, marking, note_sent, zero_copy};
 use crate::addr::UlidPair;
 use crate::driver::build_udp;
 use crate::driver::cell::{Cell, Forward};
@@ -17,6 +17,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// Most octets of a UDP datagram over IPv6 (no jumbograms).
 pub(super) const MAX_DATA: usize = 65_527;
+/// Octets of the headers of an untagged UDP datagram.
+pub(super) const IPV6_AND_UDP: usize = 48;
 /// UDP_SEGMENT of <linux/udp.h>.
 pub(super) const UDP_SEGMENT: c_int = 103;
 
@@ -30,21 +32,35 @@ pub(super) unsafe fn rewritten(
     to: &SocketAddrV6,
 ) -> isize {
     let octets = out.octets();
+    if out.iov.len() > 1 && out.iov.iter().any(|v| v.iov_len > isize::MAX as usize) {
+        return fail(libc::EINVAL);
+    }
+    let local = cell.ulids().local;
+    if !out.control.is_empty()
+        && let Some(e) = guard::slow(|| marking::refused(fd, to, out.control, local)).flatten()
+    {
+        return fail(e);
+    }
+    let forward = &Forward { marking: marking::marking(socket, out.control), ..*forward };
     let segment = segment_size(socket, out.control);
     let largest = if socket.has(flag::RAW) { 0xffff } else { MAX_DATA };
     if (octets > largest && segment == 0) || octets > 0xffff {
         return fail(libc::EMSGSIZE);
     }
-    if socket.has(flag::SHUT_WR) {
+    // Of raw sockets the kernel does not ask that.
+    if socket.has(flag::SHUT_WR) && !socket.has(flag::RAW) {
         return fail(libc::EPIPE);
     }
-    if !out.iov.iter().all(|v| v.iov_len == 0 || sys::can_read(v.iov_base, v.iov_len)) {
+    if !is_readable(out) {
         return fail(libc::EFAULT);
     }
     let more = out.flags & libc::MSG_MORE != 0 || socket.has(flag::CORK);
     if more || socket.has(flag::GATHERED) {
         let whole = match gather(socket, out, more) {
-            Ok(None) => return octets as isize,
+            Ok(None) => {
+                done_with_data(fd, out, to);
+                return octets as isize;
+            }
             Ok(Some(whole)) => whole,
             Err(e) => return fail(e),
         };
@@ -70,6 +86,12 @@ pub(super) unsafe fn rewritten(
         Ok(())
     });
     match built {
+        // The payload extension header is not the application's affair.
+        Some(Ok(())) if packets.iter().any(|p| p.len() + 40 > forward.mtu as usize) => {
+            if guard::slow(|| marking::forbids_fragments(socket, fd, out.control)).unwrap_or(false) {
+                return fail(libc::EMSGSIZE);
+            }
+        }
         Some(Ok(())) => {}
         Some(Err(e)) => return fail(e),
         // After a panic nothing is sure: the datagram counts as lost.
@@ -77,6 +99,7 @@ pub(super) unsafe fn rewritten(
     }
     match send_packets(fd, cell, forward, socket.protocol(), &packets, out.flags) {
         Ok(_) => {
+            done_with_data(fd, out, to);
             note_sent(socket, cell, octets, Some(*to));
             if began.is_some() {
                 guard::slow(|| keep::keep_packets(socket, cell, &packets, Some(*to), began));
@@ -84,6 +107,17 @@ pub(super) unsafe fn rewritten(
             octets as isize
         }
         Err(e) => fail(e),
+    }
+}
+
+/// Does the data lie in memory that is there?
+pub(super) fn is_readable(out: &Out<'_>) -> bool {
+    out.iov.iter().all(|v| v.iov_len == 0 || sys::can_read(v.iov_base, v.iov_len))
+}
+
+fn done_with_data(fd: c_int, out: &Out<'_>, to: &SocketAddrV6) {
+    if out.flags & libc::MSG_ZEROCOPY != 0 {
+        guard::slow(|| zero_copy::complete(fd, out, to));
     }
 }
 

@@ -8,7 +8,7 @@ use super::super::table::Pinned;
 use super::super::{Bypass, Outcome, guard, real, setup, sys, table};
 use super::named::named;
 use super::rewritten::{fail, rewritten};
-use super::way::{CellRef, Out, Way, way};
+use super::way::{CellRef, Out, Way, source, way};
 use super::{activated, active, ancillary, keep, learn_port, note_sent, quick};
 use libc::{c_int, c_void, iovec, msghdr, sockaddr, socklen_t};
 use std::sync::atomic::Ordering::Relaxed;
@@ -31,6 +31,10 @@ pub(super) unsafe fn transmit(
     let way = way(socket, fd, out);
     let cell = match &way {
         Way::Lost => return Ok(out.octets() as isize),
+        // From another address than the session's: the kernel's alone, as it would be without the shim.
+        Way::Rewritten(cell, ..) if source(out.control).is_some_and(|a| a != cell.ulids().local) => {
+            return Err(Bypass);
+        }
         Way::Rewritten(cell, forward, to) => {
             // SAFETY: the application's buffers, as it passed them.
             return Ok(unsafe { rewritten(socket, fd, out, cell, forward, to) });
@@ -242,7 +246,8 @@ pub(super) unsafe fn describe(app: &msghdr, flags: c_int) -> Option<Out<'_>> {
         let to = (!app.msg_name.is_null()).then(|| sys::read_v6(app.msg_name.cast(), app.msg_namelen));
         let iov = vectors(app.msg_iov, app.msg_iovlen as usize)?;
         let control = match app.msg_control.is_null() {
-            true => &[][..],
+            true if app.msg_controllen == 0 => &[][..],
+            true => return None,
             false => {
                 let len = app.msg_controllen as usize;
                 if len > 1 << 20 || len > 0 && !sys::can_read(app.msg_control, len) {

@@ -65,6 +65,10 @@ pub unsafe fn sendfile(fd: c_int, from: c_int, offset: *mut off_t, count: size_t
     if !offset.is_null() && !sys::can_write(offset, size_of::<off_t>()) {
         return Err(Bypass);
     }
+    // The kernel takes nothing from a pipe by this call.
+    if sys::is_pipe(from) {
+        return Err(Bypass);
+    }
     let take = |buffer: &mut [u8]| {
         // SAFETY: `buffer` is writable for its length; `offset` was looked at above.
         unsafe {

@@ -65,10 +65,9 @@ pub(super) unsafe fn receive(
     let came = Came { from, told: cmsg::told(control) };
     if !quick::heard_from(socket, fd, &came, r as usize, flags)
         && let Some(socket) = table::pin(fd)
+        && let Some(from) = heard(&socket, fd, &came, r as usize, flags).from
     {
-        if let Some(from) = heard(&socket, fd, &came, r as usize, flags).from {
-            name.write(sys::to_raw(&from));
-        }
+        name.write(sys::to_raw(&from));
     }
     if !addr.is_null() {
         // SAFETY: both are there, as was looked at above, and the kernel wrote the name.

@@ -14,8 +14,11 @@ use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Flags under which the kernel does something else than send this datagram now.
-pub(super) const NOT_OURS: c_int = libc::MSG_OOB | libc::MSG_ERRQUEUE | libc::MSG_FASTOPEN;
+/// MSG_PROBE of <linux/socket.h>: the kernel looks at a datagram and at its path, but sends nothing.
+pub(super) const MSG_PROBE: c_int = 0x10;
+/// Flags under which the kernel does something else than send this datagram now. UDP does not look at MSG_OOB, which raw
+/// sockets refuse.
+pub(super) const NOT_OURS: c_int = MSG_PROBE;
 
 /// A datagram as the application gave it.
 #[derive(Clone, Copy)]
@@ -31,7 +34,8 @@ pub(super) struct Out<'a> {
 
 impl Out<'_> {
     pub(super) fn octets(&self) -> usize {
-        self.iov.iter().map(|v| v.iov_len).sum()
+        // The kernel refuses sums that no `usize` holds.
+        self.iov.iter().fold(0, |sum, v| v.iov_len.saturating_add(sum))
     }
 }
 
@@ -128,6 +132,13 @@ impl std::ops::Deref for CellRef<'_> {
 
 pub(super) fn way<'a>(socket: &'a Pinned, fd: c_int, out: &Out<'_>) -> Way<'a> {
     if out.flags & NOT_OURS != 0 || out.to == Some(None) {
+        return Way::Plain;
+    }
+    if socket.has(flag::RAW) && out.flags & libc::MSG_OOB != 0 {
+        return Way::Plain;
+    }
+    // The kernel refuses port 0.
+    if !socket.has(flag::RAW) && out.to.flatten().is_some_and(|to| to.port() == 0) {
         return Way::Plain;
     }
     let unported;

@@ -184,6 +184,7 @@ fn associate(cell: &Cell, forward: bool) {
         peer_tag: ContextTag::new(5),
         mtu: 1500,
         bare: Bare::No,
+        marking: Default::default(),
     });
     cell.set_forward(forward);
 }
