@@ -511,7 +511,30 @@ static void exec_keeps_sockets(void)
     }
 }
 
+/* Little memory is left: there may be no engine then, and the program goes on. */
+static void little_memory(void)
+{
+    for (rlim_t limit = 1 << 20; limit < 24 << 20; limit += 640 << 10) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            struct rlimit r = { limit, limit };
+            int s, c;
+            CHECK(setrlimit(RLIMIT_DATA, &r) == 0);
+            server_and_client(&s, &c);
+            echo(s, c);
+            pid_t again = fork();
+            if (again == 0) {
+                echo(s, c);
+                _exit(0);
+            }
+            ended_well(again);
+            _exit(0);
+        }
+        ended_well(pid);
+    }
+}
+
 MAIN(TEST(first_use_in_both), TEST(fork_in_any_thread), TEST(parent_exits_first), TEST(raw_fork), TEST(spawned),
-     TEST(daemon_closes_everything), TEST(lowest_numbers), TEST(descriptor_limit), TEST(no_descriptor_at_all), TEST(changed_root), TEST(privileges_given_up),
+     TEST(daemon_closes_everything), TEST(lowest_numbers), TEST(descriptor_limit), TEST(little_memory), TEST(no_descriptor_at_all), TEST(changed_root), TEST(privileges_given_up),
      TEST(seccomp_refuses_the_engine), TEST(strict_sandbox), TEST(signals_of_the_program), TEST(last_words),
      TEST(exit_with_work_left), TEST(exec_keeps_sockets))

@@ -257,3 +257,14 @@ pub fn has_interface(index: u32) -> bool {
     // SAFETY: `name` has room for the longest name.
     !unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) }.is_null()
 }
+
+/// Could the process have `octets` more memory? Rust ends a process that could not, and limits (`setrlimit`) may leave it
+/// little.
+pub fn room(octets: usize) -> bool {
+    let (kind, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a fresh mapping, at an address of the kernel's choice, that nobody has seen when it goes.
+    unsafe {
+        let at = libc::syscall(libc::SYS_mmap, 0usize, octets, kind, flags | libc::MAP_NORESERVE, -1, 0usize);
+        at != -1 && libc::syscall(libc::SYS_munmap, at, octets) == 0
+    }
+}
