@@ -7,6 +7,7 @@
 #![allow(missing_docs, clippy::missing_safety_doc)]
 
 use super::direct;
+use crate::driver::kernel::kernel;
 use libc::{
     c_int, c_uint, c_void, iovec, mmsghdr, msghdr, nfds_t, off_t, pollfd, size_t, sockaddr, socklen_t,
     ssize_t, timespec,
@@ -184,7 +185,7 @@ mod linked {
             pub fn $name() -> *mut c_void {
                 unsafe extern "C" fn call(fd: c_int, iov: *const iovec, n: c_int, at: off_t, flags: c_int) -> ssize_t {
                     // SAFETY: the application's arguments. On 64 bits `at` is whole in the first of its two halves.
-                    unsafe { libc::syscall(libc::$number, fd, iov, n, at, 0, flags) as ssize_t }
+                    unsafe { kernel!(libc::$number, fd, iov, n, at, 0, flags) as ssize_t }
                 }
                 call as *const () as *mut c_void
             }
@@ -323,7 +324,7 @@ pub unsafe fn pthread_exit(value: *mut c_void) -> ! {
     }
     // No libc is without it.
     // SAFETY: no memory involved; ends this thread alone.
-    unsafe { libc::syscall(libc::SYS_exit, 0) };
+    unsafe { kernel!(libc::SYS_exit, 0) };
     loop {
         std::hint::spin_loop();
     }
