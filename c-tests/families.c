@@ -849,8 +849,43 @@ static void bad_pointers(void)
     echo(s, c);
 }
 
+/* Headers whose buffers cannot be written: the kernel takes the datagram all the same. */
+static void bad_buffers(void)
+{
+    int s, c, on = 1;
+    char buf[8];
+    struct sockaddr_in6 from;
+    server_and_client(&s, &c);
+    void *volatile bad = (void *)8;
+    struct iovec v = { .iov_base = buf, .iov_len = sizeof buf };
+    for (int asked = 0; asked < 2; asked++) {
+        for (int i = 0; i < 8; i++)
+            CHECK(send(c, "data", 4, 0) == 4);
+        struct msghdr m = { .msg_name = &from, .msg_namelen = sizeof from, .msg_iov = &v, .msg_iovlen = 1,
+                            .msg_control = bad, .msg_controllen = 200 };
+        CHECK(recvmsg(s, &m, 0) == 4 && from.sin6_family == AF_INET6);
+        CHECK(m.msg_controllen == 0 && m.msg_flags == 0);
+        struct mmsghdr many[2] = { { .msg_hdr = m }, { .msg_hdr = m } };
+        many[0].msg_hdr.msg_controllen = many[1].msg_hdr.msg_controllen = 200;
+        CHECK(recvmmsg(s, many, 2, 0, NULL) == 2 && many[1].msg_len == 4);
+        CHECK(many[1].msg_hdr.msg_controllen == 0 && many[1].msg_hdr.msg_flags == 0);
+        m.msg_control = NULL;
+        m.msg_controllen = 0;
+        for (socklen_t len = 1; len <= sizeof from; len += sizeof from - 1) {
+            m.msg_name = bad;
+            m.msg_namelen = len;
+            FAILS(recvmsg(s, &m, 0), EFAULT);
+            many[0].msg_hdr = m;
+            FAILS(recvmmsg(s, many, 1, 0, NULL), EFAULT);
+        }
+        CHECK(recv(s, buf, sizeof buf, 0) == 4);
+        FAILS(recv(s, buf, sizeof buf, MSG_DONTWAIT), EAGAIN);
+        CHECK(setsockopt(s, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof on) == 0);
+    }
+}
+
 MAIN(TEST(passed_descriptors), TEST(streams), TEST(ioctls), TEST(no_streams), TEST(file_to_socket), TEST(timeouts),
      TEST(flags_of_receiving), TEST(corked), TEST(zero_copy), TEST(segments), TEST(connecting_again),
      TEST(port_zero_after_disconnect), TEST(dual_stack), TEST(plain_ipv4), TEST(reuseport_group), TEST(bound_to_device), TEST(packet_info),
      TEST(extended_errors), TEST(multicast), TEST(link_local), TEST(readiness), TEST(signal_driven), TEST(interrupted),
-     TEST(bad_pointers))
+     TEST(bad_pointers), TEST(bad_buffers))

@@ -9,7 +9,7 @@ use crate::addr::UlidPair;
 use crate::rng::Rng;
 use crate::time::Time;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::time::Duration;
 
@@ -101,34 +101,86 @@ impl Claim {
 
 /// What the names of claimed prefixes start with.
 const TAG_NAME: &str = "shim6-tag-";
-/// Most default contexts that this process holds by name; each costs a descriptor. Further ones are forked.
-const MAX_DEFAULTS: usize = 32;
+/// Most default contexts that this process holds one by one; each costs a descriptor.
+const MAX_SINGLE: usize = 32;
+/// Further ones are held by shares of all pairs there are; each costs a descriptor.
+const SHARES: usize = 16;
 
 /// Of several local processes with the same ULID pair one may have the default context (FII 0): the one that holds a
 /// name made of the pair (DESIGN section 5). Otherwise they would overwrite each other's context at the peer.
+///
+/// A process with many pairs holds names of shares. Who wants a pair takes its own name first and looks for the other
+/// kind of name then, so that of two at the same time at least one sees the other.
 #[derive(Debug, Default)]
-pub struct DefaultClaims(Mutex<HashMap<UlidPair, sys::OwnFd>>);
+pub struct DefaultClaims(Mutex<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    singly: HashMap<UlidPair, sys::OwnFd>,
+    /// By the number of the share: its name, and which of its pairs are in use.
+    shares: HashMap<usize, (sys::OwnFd, HashSet<UlidPair>)>,
+}
 
 impl DefaultClaims {
     /// Is the default context of the pair ours, from now on at the latest?
     pub fn hold(&self, ulids: UlidPair) -> bool {
         let mut held = self.0.lock();
-        if held.contains_key(&ulids) {
+        let Held { singly, shares } = &mut *held;
+        let number = share_of(ulids);
+        let (single, share) = (single_name(ulids), abstract_name(&format!("shim6-fii0-share-{number}")));
+        if singly.contains_key(&ulids) {
             return true;
         }
-        if held.len() >= MAX_DEFAULTS {
+        if let Some((_, pairs)) = shares.get_mut(&number) {
+            return pairs.contains(&ulids) || is_free(single) && pairs.insert(ulids);
+        }
+        let alone = singly.len() < MAX_SINGLE;
+        let (ours, other) = if alone { (single, share) } else { (share, single) };
+        let Ok(name) = take(ours) else { return false };
+        if !is_free(other) {
             return false;
         }
-        let (name, len) = abstract_name(&format!("shim6-fii0-{}-{}", ulids.local, ulids.peer));
-        let claim = sys::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0)
-            .and_then(|fd| sys::bind(fd.raw(), &name, len).map(|()| fd));
-        claim.map(|fd| held.insert(ulids, fd)).is_ok()
+        if alone {
+            singly.insert(ulids, name);
+        } else {
+            shares.insert(number, (name, HashSet::from([ulids])));
+        }
+        true
     }
 
     /// The context is gone.
     pub fn release(&self, ulids: UlidPair) {
-        self.0.lock().remove(&ulids);
+        let mut held = self.0.lock();
+        let number = share_of(ulids);
+        if held.singly.remove(&ulids).is_none()
+            && let Some((_, pairs)) = held.shares.get_mut(&number)
+            && pairs.remove(&ulids)
+            && pairs.is_empty()
+        {
+            held.shares.remove(&number);
+        }
     }
+}
+
+/// The same in every process.
+fn share_of(ulids: UlidPair) -> usize {
+    let octets = [ulids.local.octets(), ulids.peer.octets()];
+    octets.as_flattened().iter().fold(0usize, |sum, o| (sum * 31 + usize::from(*o)) % 65521) % SHARES
+}
+
+fn single_name(ulids: UlidPair) -> (libc::sockaddr_un, usize) {
+    abstract_name(&format!("shim6-fii0-{}-{}", ulids.local, ulids.peer))
+}
+
+fn take((name, len): (libc::sockaddr_un, usize)) -> io::Result<sys::OwnFd> {
+    let fd = sys::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0)?;
+    sys::bind(fd.raw(), &name, len).map(|()| fd)
+}
+
+/// Has nobody this name? In doubt somebody has.
+fn is_free((name, len): (libc::sockaddr_un, usize)) -> bool {
+    let asked = sys::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0).map(|fd| sys::connect(fd.raw(), &name, len));
+    matches!(asked, Ok(Err(e)) if e.raw_os_error() == Some(libc::ECONNREFUSED))
 }
 
 fn tag_name(prefix: u16) -> (libc::sockaddr_un, usize) {
@@ -203,7 +255,31 @@ mod tests {
         assert!(a.hold(pair) && a.hold(pair) && !b.hold(pair));
         a.release(pair);
         assert!(b.hold(pair) && !a.hold(pair));
-        let many = |n: u128| UlidPair { local: full, peer: (u128::from(pair.peer) - n).into() };
-        assert_eq!((1..100).filter(|n| b.hold(many(*n << 64))).count(), MAX_DEFAULTS - 1);
+    }
+
+    // DESIGN section 5: a process with many pairs holds them by shares, and leaves those to others that others have.
+    #[test]
+    fn many_default_contexts_are_held_by_shares() {
+        let (few, many, left, pairs) = crate::driver::testing::in_netns(|| {
+            let local = std::net::Ipv6Addr::from([0xfd; 16]);
+            let pairs: Vec<UlidPair> =
+                (0..1000).map(|n: u128| UlidPair { local, peer: (n << 64).into() }).collect();
+            let (a, b) = (DefaultClaims::default(), DefaultClaims::default());
+            let few: Vec<UlidPair> = pairs.iter().copied().step_by(50).filter(|p| b.hold(*p)).collect();
+            let of_a = |pair: &UlidPair| a.hold(*pair);
+            let many: Vec<UlidPair> = pairs.iter().copied().filter(|p| of_a(p) && of_a(p)).collect();
+            let more = UlidPair { local, peer: local };
+            let while_held = b.hold(more);
+            for pair in &many {
+                a.release(*pair);
+            }
+            let left =
+                (while_held, b.hold(more), pairs.iter().filter(|p| !few.contains(p)).all(|p| b.hold(*p)));
+            (few, many, left, pairs)
+        });
+        assert_eq!(few.len(), 20);
+        assert_eq!(many.len() + few.len(), pairs.len(), "each pair has one holder");
+        assert!(many.iter().all(|p| !few.contains(p)));
+        assert_eq!(left, (false, true, true), "a share is taken as a whole, and free again");
     }
 }

@@ -10,8 +10,9 @@ use std::io;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst};
 
-/// Most descriptors that all engines of a process hold; an engine needs eleven, and some per client of its console.
-const SLOTS: usize = 64;
+/// Most descriptors that all engines of a process hold; an engine needs eleven, up to 48 for the default contexts of its
+/// ULID pairs, and some per client of its console.
+const SLOTS: usize = 128;
 /// Slot: 0, or a stamp in the upper half and the descriptor + 1 in the lower.
 static TABLE: [AtomicU64; SLOTS] = [const { AtomicU64::new(0) }; SLOTS];
 /// No own descriptor is below this one: the usual question is answered by one load.

@@ -173,9 +173,12 @@ fn contexts_between_programs(
         });
         let up = match up {
             Ok(up) if all => up,
-            Ok(Up { pairs, .. }) => {
-                results.notes.push(format!("Of {n} pairs of addresses {pairs} got a context in time."));
-                break;
+            Ok(up) => {
+                results.notes.push(format!("Of {n} pairs of addresses {} got a context in time.", up.pairs));
+                if up.pairs < n as usize / 10 * 9 {
+                    break;
+                }
+                up
             }
             Err(error) => {
                 results

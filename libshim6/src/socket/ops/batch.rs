@@ -7,12 +7,13 @@ use super::super::{Bypass, Outcome, real, sys};
 use super::named::{Control, header};
 use super::rewritten::{MAX_DATA, rewritten, segment_size, send_packets, slices};
 use super::send::{MAX_BATCH, describe, not_sent};
+use super::spare::{KEPT, Spare};
 use super::way::{Out, Way, way};
 use super::{activated, ancillary, keep, learn_port, note_sent, quick};
 use crate::driver::build_udp;
 use crate::driver::cell::{Cell, Forward};
 use libc::{c_int, c_uint, mmsghdr, sockaddr_in6};
-use std::net::SocketAddrV6;
+use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// `sendmmsg(2)`: runs of messages that go the same way are sent together.
@@ -32,7 +33,7 @@ pub unsafe fn sendmmsg(fd: c_int, msgs: *mut mmsghdr, n: c_uint, flags: c_int) -
     // SAFETY: the application passed `n` structures at `msgs`; the kernel takes no more than MAX_BATCH.
     let msgs = unsafe { std::slice::from_raw_parts_mut(msgs, n) };
     // SAFETY: as above.
-    if let Some(done) = unsafe { quickly(fd, msgs, flags) } {
+    if let Some(done) = unsafe { quickly(fd, msgs, flags).or_else(|| quickly_to(fd, msgs, flags)) } {
         return Ok(done);
     }
     let socket = activated(fd).ok_or(Bypass)?;
@@ -79,6 +80,43 @@ unsafe fn each(fd: c_int, msgs: *mut mmsghdr, n: usize, flags: c_int) -> Option<
     Some(Ok(msgs.len() as c_int))
 }
 
+/// The usual case ([`quick`]) of a socket without peer: all messages go to peers that are known. `None`: another case.
+unsafe fn quickly_to(fd: c_int, msgs: &mut [mmsghdr], flags: c_int) -> Option<c_int> {
+    let known = |m: &mmsghdr| {
+        let app = &m.msg_hdr;
+        if !app.msg_control.is_null() && app.msg_controllen != 0 {
+            return None;
+        }
+        // SAFETY: the application's arguments.
+        let to = unsafe { sys::read_v6(app.msg_name.cast(), app.msg_namelen) }?;
+        let (source, meter) = quick::sends_to(fd, flags, &to)?;
+        Some((to, source, meter))
+    };
+    let mut named = false;
+    for m in msgs.iter() {
+        named |= known(m)?.1.is_some();
+    }
+    let sent = if named {
+        // SAFETY: as above.
+        unsafe {
+            named_batch(fd, msgs, flags, |_, m| known(m).and_then(|(to, source, _)| Some((to, source?))))
+        }
+    } else {
+        // SAFETY: as above.
+        unsafe { real::sendmmsg(fd, msgs.as_mut_ptr(), msgs.len() as c_uint, flags) }
+    };
+    if sent < 0 {
+        // SAFETY: as above.
+        return Some(unsafe { first_not_sent(fd, &mut msgs[0], flags, named) });
+    }
+    for m in &msgs[..sent as usize] {
+        if let Some((to, _, meter)) = known(m) {
+            quick::note_sent_to(fd, meter, &to, m.msg_len as usize);
+        }
+    }
+    Some(sent)
+}
+
 /// The usual case ([`quick`]): no names. `None`: another case.
 unsafe fn quickly(fd: c_int, msgs: &mut [mmsghdr], flags: c_int) -> Option<c_int> {
     let meter = quick::sends(fd, flags)?;
@@ -89,17 +127,23 @@ unsafe fn quickly(fd: c_int, msgs: &mut [mmsghdr], flags: c_int) -> Option<c_int
     let sent = unsafe { real::sendmmsg(fd, msgs.as_mut_ptr(), msgs.len() as c_uint, flags) };
     if sent < 0 {
         // SAFETY: as above.
-        let first = unsafe { describe(&msgs[0].msg_hdr, flags) };
-        let octets = first.map_or(-1, |out| not_sent(fd, &out, false));
-        if octets < 0 {
-            return Some(-1);
-        }
-        msgs[0].msg_len = octets as c_uint;
-        return Some(1);
+        return Some(unsafe { first_not_sent(fd, &mut msgs[0], flags, false) });
     }
     let octets = msgs.iter().take(sent as usize).map(|m| m.msg_len as usize).sum();
     quick::note_sent(fd, meter, sent as u64, octets);
     Some(sent)
+}
+
+/// The kernel refused the first message in the usual case, `named` with its source. What the application gets.
+#[cold]
+unsafe fn first_not_sent(fd: c_int, m: &mut mmsghdr, flags: c_int, named: bool) -> c_int {
+    // SAFETY: the application's arguments.
+    let octets = unsafe { describe(&m.msg_hdr, flags) }.map_or(-1, |out| not_sent(fd, &out, named));
+    if octets < 0 {
+        return -1;
+    }
+    m.msg_len = octets as c_uint;
+    1
 }
 
 /// Send the first messages of `msgs`, as many as go one way. The number sent; 0: `errno` says why none was.
@@ -211,7 +255,7 @@ unsafe fn batch(
     let began: Vec<_> = ways.iter().map(|w| w.cell().and_then(|cell| keep::begin(socket, cell))).collect();
     let sent = if ways.iter().any(|w| w.name().is_some()) {
         // SAFETY: as above.
-        unsafe { named_batch(fd, &mut msgs[..n], flags, &ways) }
+        unsafe { named_batch(fd, &mut msgs[..n], flags, |i, _| ways[i].name()) }
     } else {
         // SAFETY: as above.
         unsafe { real::sendmmsg(fd, msgs.as_mut_ptr(), n as c_uint, flags) }
@@ -241,27 +285,48 @@ unsafe fn batch(
     Ok(sent as usize)
 }
 
-unsafe fn named_batch(fd: c_int, msgs: &mut [mmsghdr], flags: c_int, ways: &[Way<'_>]) -> c_int {
-    let mut copies: Vec<mmsghdr> = msgs.to_vec();
-    let mut names: Vec<sockaddr_in6> = Vec::with_capacity(msgs.len());
-    let mut controls: Vec<Control> = Vec::with_capacity(msgs.len());
-    for (m, way) in copies.iter_mut().zip(ways) {
-        let Some((to, from)) = way.name() else { continue };
+/// Copies of headers, and what of them is ours.
+#[derive(Default)]
+struct Copies {
+    headers: Vec<mmsghdr>,
+    names: Vec<sockaddr_in6>,
+    controls: Vec<Control>,
+}
+
+static SPARE: Spare<Copies> = Spare::new();
+
+/// The kernel's sendmmsg, with the destination and source named that `name` tells of a message.
+unsafe fn named_batch(
+    fd: c_int,
+    msgs: &mut [mmsghdr],
+    flags: c_int,
+    name: impl Fn(usize, &mmsghdr) -> Option<(SocketAddrV6, Ipv6Addr)>,
+) -> c_int {
+    let mut copies = SPARE.take();
+    let Copies { headers, names, controls } = &mut *copies;
+    headers.clear();
+    names.clear();
+    controls.clear();
+    headers.extend_from_slice(msgs);
+    names.reserve(msgs.len());
+    controls.reserve(msgs.len());
+    for (i, m) in headers.iter_mut().enumerate() {
+        let Some((to, from)) = name(i, &msgs[i]) else { continue };
         // SAFETY: the application's arguments.
-        let Some(out) = (unsafe { describe(&m.msg_hdr, flags) }) else { continue };
-        let control = Control::new(out.control, from, 0);
-        let iov = out.iov;
+        let Some(out) = (unsafe { describe(&msgs[i].msg_hdr, flags) }) else { continue };
         names.push(sys::to_raw(&to));
-        controls.push(control);
-        // Both vectors have their full capacity, so these addresses stay.
+        controls.push(Control::new(out.control, from, 0));
+        // Both vectors have the room that they need, so these addresses stay.
         let (Some(name), Some(control)) = (names.last_mut(), controls.last_mut()) else { continue };
-        let octets = control.octets();
-        m.msg_hdr = header(&raw mut *name, iov, octets);
+        m.msg_hdr = header(&raw mut *name, out.iov, control.octets());
     }
     // SAFETY: the headers point to the application's buffers and to the vectors above.
-    let sent = unsafe { real::sendmmsg(fd, copies.as_mut_ptr(), copies.len() as c_uint, flags) };
-    for (m, copy) in msgs.iter_mut().zip(&copies).take(sent.max(0) as usize) {
+    let sent = unsafe { real::sendmmsg(fd, headers.as_mut_ptr(), headers.len() as c_uint, flags) };
+    for (m, copy) in msgs.iter_mut().zip(headers.iter()).take(sent.max(0) as usize) {
         m.msg_len = copy.msg_len;
+    }
+    if msgs.len() <= KEPT {
+        SPARE.keep(copies);
     }
     sent
 }

@@ -40,16 +40,17 @@ impl Scratch {
     }
 }
 
-/// How one message header is handed to the kernel in place of the application's.
+/// How message headers are handed to the kernel in place of the application's.
+#[derive(Clone, Copy)]
 pub(super) struct Lent {
     /// The name goes to our own buffer first.
     pub(super) name: bool,
     /// So does the ancillary data.
-    pub(super) control: bool,
+    control: bool,
     /// The application does not see IPV6_PKTINFO.
-    pub(super) hide: bool,
+    hide: bool,
     /// Nor IPV6_FLOWINFO.
-    pub(super) hide_flow: bool,
+    hide_flow: bool,
     /// Levels at which it sees the locator that a datagram came to ([0]: draft, [1]: RFC 6316).
     local: [bool; 2],
     /// And the one that it came from.
@@ -69,27 +70,39 @@ pub(super) struct Shown {
     pub(super) locators: Option<Option<LocatorPair>>,
 }
 
-pub(super) fn lend(socket: &Pinned, app: &msghdr, own: &mut msghdr, scratch: &mut Scratch) -> Lent {
-    *own = *app;
-    let lent = Lent {
-        name: app.msg_name.is_null() || (app.msg_namelen as usize) < NAME,
-        control: socket.has(flag::LOOKED_AT),
-        hide: !socket.has(flag::APP_PKTINFO),
-        hide_flow: !socket.has(flag::APP_FLOWINFO),
-        local: [flag::LOCAL_RECV_D08, flag::LOCAL_RECV_R6316].map(|f| socket.has(f)),
-        peer: [flag::PEER_RECV_D08, flag::PEER_RECV_R6316].map(|f| socket.has(f)),
-    };
-    if lent.name {
-        own.msg_name = (&raw mut scratch.name).cast();
-        own.msg_namelen = NAME as socklen_t;
+impl Lent {
+    /// For any header, by what the socket is asked for.
+    pub(super) fn new(socket: &Pinned) -> Lent {
+        Lent {
+            name: false,
+            control: socket.has(flag::LOOKED_AT),
+            hide: !socket.has(flag::APP_PKTINFO),
+            hide_flow: !socket.has(flag::APP_FLOWINFO),
+            local: [flag::LOCAL_RECV_D08, flag::LOCAL_RECV_R6316].map(|f| socket.has(f)),
+            peer: [flag::PEER_RECV_D08, flag::PEER_RECV_R6316].map(|f| socket.has(f)),
+        }
     }
-    if lent.control {
-        // What the application asked for, and has no room for, must not take the place of ours.
-        let octets = (room(app) + cmsg::BEFORE_OURS + cmsg::OUR_SPACE).min(MAX_CONTROL);
-        own.msg_control = scratch.control(octets);
-        own.msg_controllen = octets as _;
+
+    /// As it is for the header `app`.
+    #[inline]
+    pub(super) fn of(self, app: &msghdr) -> Lent {
+        Lent { name: app.msg_name.is_null() || (app.msg_namelen as usize) < NAME, ..self }
     }
-    lent
+
+    /// Make `own`, a copy of `app`, point to `scratch` where it has to.
+    #[inline]
+    pub(super) fn lend(self, app: &msghdr, own: &mut msghdr, scratch: &mut Scratch) {
+        if self.of(app).name {
+            own.msg_name = (&raw mut scratch.name).cast();
+            own.msg_namelen = NAME as socklen_t;
+        }
+        if self.control {
+            // What the application asked for, and has no room for, must not take the place of ours.
+            let octets = (room(app) + cmsg::BEFORE_OURS + cmsg::OUR_SPACE).min(MAX_CONTROL);
+            own.msg_control = scratch.control(octets);
+            own.msg_controllen = octets as _;
+        }
+    }
 }
 
 /// Room for ancillary data in the application's buffer.
@@ -151,8 +164,12 @@ pub(super) unsafe fn give_back(app: &mut msghdr, own: &msghdr, lent: &Lent, show
             cmsg::hide_detour(control, ifindex);
         }
         if lent.control {
-            let space = match room(app) {
+            let room = room(app);
+            // The kernel tells nobody that it could not write there.
+            let lacks = room > 0 && !sys::can_write(app.msg_control, room);
+            let space = match room {
                 0 => &mut [][..],
+                _ if lacks => &mut [][..],
                 n => std::slice::from_raw_parts_mut(app.msg_control.cast::<u8>(), n),
             };
             let keep = |c: &cmsg::Cmsg<'_>| match (cmsg::is_pktinfo(c), cmsg::is_flowinfo(c)) {
@@ -166,7 +183,7 @@ pub(super) unsafe fn give_back(app: &mut msghdr, own: &msghdr, lent: &Lent, show
             // What the kernel itself had no room for stays cut off.
             let kernel_cut = own.msg_flags & libc::MSG_CTRUNC != 0;
             app.msg_flags &= !libc::MSG_CTRUNC;
-            if cut || kernel_cut {
+            if cut && !lacks || kernel_cut {
                 app.msg_flags |= libc::MSG_CTRUNC;
             }
         } else {
@@ -257,10 +274,9 @@ pub(super) unsafe fn copy_vectors(to: &msghdr, from: &msghdr, octets: usize) -> 
     (copied, false)
 }
 
-/// Is the kernel going to refuse this header or its buffers?
+/// Is the kernel going to refuse this header? Buffers that are handed to it as they are it looks at itself.
+#[inline]
 pub(super) fn is_refused(app: &msghdr) -> bool {
-    let bad = |p: *mut c_void, len: usize| !p.is_null() && len > 0 && !sys::can_write(p, len);
-    ((app.msg_namelen as i32) < 0 && !app.msg_name.is_null())
-        || bad(app.msg_name, (app.msg_namelen as usize).min(NAME))
-        || bad(app.msg_control, room(app))
+    let (name, len) = (app.msg_name, app.msg_namelen as i32);
+    !name.is_null() && (len < 0 || ((1..NAME as i32).contains(&len) && !sys::can_write(name, len as usize)))
 }

@@ -7,25 +7,23 @@ use super::super::state::{Mode, flag};
 use super::super::table::{self, Pinned};
 use super::super::{Bypass, Outcome, backend, detach, peek, real, sys};
 use super::bare;
-use super::lend::{Came, Lent, Scratch, Shown, came, give_back, is_refused, lend, move_up};
+use super::lend::{Came, Lent, Scratch, Shown, came, give_back, is_refused};
 use super::names::hides_path_errors;
+use super::send::MAX_BATCH;
 use super::{active, engine, is_path_error, learn_port, note_received, own_cell, quick, unconnected};
 use crate::addr::{LocatorPair, UlidPair, is_servable};
 use crate::driver::cell::Cell;
 use crate::driver::kernel::kernel;
 use crate::engine::LocatorInfo;
-use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, sockaddr, socklen_t, timespec};
+use libc::{c_int, c_void, iovec, msghdr, sockaddr, socklen_t};
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::ptr;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Messages that one recvmmsg takes from the kernel (UIO_MAXIOV).
-const MAX_BATCH: usize = 1024;
-
 /// A connected socket received `r` octets, or failed. `None`: an error of the path that the application must not
 /// see; receive again.
 #[inline]
-fn received(socket: &Pinned, r: isize, flags: c_int) -> Option<isize> {
+pub(super) fn received(socket: &Pinned, r: isize, flags: c_int) -> Option<isize> {
     if r >= 0 {
         if flags & (libc::MSG_PEEK | libc::MSG_ERRQUEUE) == 0
             && !socket.has(flag::DONT_SHIM)
@@ -249,7 +247,8 @@ unsafe fn receive(socket: &Pinned, fd: c_int, app: &mut msghdr, flags: c_int) ->
     loop {
         let mut scratch = Scratch::new();
         let mut own = *app;
-        let lent = lend(socket, app, &mut own, &mut scratch);
+        let lent = Lent::new(socket).of(app);
+        lent.lend(app, &mut own, &mut scratch);
         // SAFETY: the application's buffers, or ours where they were lent.
         let r = unsafe { real::recvmsg(fd, &raw mut own, flags) };
         if r < 0 {
@@ -410,105 +409,4 @@ fn lost_ulid(socket: &Pinned, from: &SocketAddrV6) -> Option<Ipv6Addr> {
         let cell = engine.backend.cell(UlidPair { local: *local, peer: *from.ip() });
         cell.is_some_and(|cell| cell.is_associated())
     })
-}
-
-/// `recvmmsg(2)`.
-///
-/// # Safety
-/// As the libc function.
-#[inline]
-pub unsafe fn recvmmsg(
-    fd: c_int,
-    msgs: *mut mmsghdr,
-    n: c_uint,
-    flags: c_int,
-    timeout: *mut timespec,
-) -> Outcome<c_int> {
-    let n = (n as usize).min(MAX_BATCH);
-    if n == 0 || !sys::can_write(msgs, n * size_of::<mmsghdr>()) {
-        return Err(Bypass);
-    }
-    if let Some(meter) = quick::receives(fd, flags, flag::LOOKED_AT) {
-        // SAFETY: the application's arguments.
-        let r = unsafe { real::recvmmsg(fd, msgs, n as c_uint, flags, timeout) };
-        if r > 0 {
-            // SAFETY: the kernel has filled `r` structures.
-            let filled = unsafe { std::slice::from_raw_parts(msgs, r as usize) };
-            let octets = filled.iter().map(|m| m.msg_len as usize).sum();
-            quick::note_received(fd, meter, r as u64, octets);
-        }
-        if r >= 0 || !quick::hides_error(fd) {
-            return Ok(r);
-        }
-    }
-    let socket = active(fd).ok_or(Bypass)?;
-    if socket.mode() == Mode::Connected && !socket.has(flag::LOOKED_AT) {
-        loop {
-            // SAFETY: the application's arguments.
-            let r = unsafe { real::recvmmsg(fd, msgs, n as c_uint, flags, timeout) };
-            if r < 0 && is_path_error(guard::errno()) && hides_path_errors(&socket) {
-                continue;
-            }
-            for i in 0..r.max(0) as usize {
-                // SAFETY: the kernel has filled `r` structures.
-                let octets = unsafe { (*msgs.add(i)).msg_len };
-                received(&socket, octets as isize, flags);
-            }
-            return Ok(r);
-        }
-    }
-    // SAFETY: the application passed `n` structures.
-    let msgs = unsafe { std::slice::from_raw_parts_mut(msgs, n) };
-    if msgs.iter().any(|m| is_refused(&m.msg_hdr)) {
-        return Err(Bypass);
-    }
-    peek::note_flags(flags);
-    // SAFETY: the kernel is not going to refuse these.
-    if let Some(result) = unsafe { unconnected::receive_many(&socket, fd, msgs, flags, timeout) } {
-        return result;
-    }
-    let mut scratch: Vec<Scratch> = msgs.iter().map(|_| Scratch::new()).collect();
-    loop {
-        let mut own: Vec<mmsghdr> = msgs.to_vec();
-        let lent: Vec<Lent> = msgs
-            .iter()
-            .zip(&mut own)
-            .zip(&mut scratch)
-            .map(|((app, own), scratch)| lend(&socket, &app.msg_hdr, &mut own.msg_hdr, scratch))
-            .collect();
-        // SAFETY: the application's buffers, or ours where they were lent.
-        let r = unsafe { real::recvmmsg(fd, own.as_mut_ptr(), n as c_uint, flags, timeout) };
-        if r < 0 {
-            if is_path_error(guard::errno()) && hides_path_errors(&socket) {
-                continue;
-            }
-            return not_received(fd, r);
-        }
-        let mut kept = 0;
-        for i in 0..r as usize {
-            // SAFETY: the kernel has filled `r` structures.
-            let came = unsafe { came(&own[i].msg_hdr) };
-            let errors = flags & libc::MSG_ERRQUEUE != 0;
-            if !errors
-                && socket.mode() == Mode::Detached
-                && slow(|| detach::is_foreign(&socket, &came.from)).unwrap_or(false)
-            {
-                continue;
-            }
-            let octets = own[i].msg_len as usize;
-            let shown = if errors { Shown::default() } else { heard(&socket, fd, &came, octets, flags) };
-            if kept == i {
-                // SAFETY: `own` is as the kernel left it.
-                unsafe { give_back(&mut msgs[i].msg_hdr, &own[i].msg_hdr, &lent[i], &shown) };
-                msgs[i].msg_len = own[i].msg_len;
-            } else {
-                // SAFETY: as above; the message moves up into the place of a foreign one.
-                unsafe { move_up(&mut msgs[kept], &own[i], &lent[i], &shown) };
-            }
-            kept += 1;
-        }
-        if kept > 0 || r == 0 {
-            return Ok(kept as c_int);
-        }
-    }
 }

@@ -3,12 +3,11 @@
 //! nothing pinned and nothing locked.
 
 use super::super::state::{Mode, flag};
-use super::super::table::Pinned;
 use super::super::{Outcome, cmsg, real, sys, table};
 use super::lend::{Came, NAME};
 use super::recv::{heard, not_received};
 use super::{named, quick};
-use libc::{c_int, c_uint, c_void, iovec, mmsghdr, sockaddr, sockaddr_in6, socklen_t, timespec};
+use libc::{c_int, c_void, iovec, sockaddr, sockaddr_in6, socklen_t};
 use std::mem::MaybeUninit;
 use std::ptr;
 
@@ -81,42 +80,6 @@ pub(super) unsafe fn receive(
                 (written as usize).min(room),
             );
             *alen = written;
-        }
-    }
-    Some(Ok(r))
-}
-
-/// `recvmmsg` on a socket that is bound to an address, with room for each source: the application's headers are all that it
-/// takes. `None`: another case, or an error of the path that the application must not see, and nothing was received.
-///
-/// # Safety
-/// As `recvmmsg`.
-pub(super) unsafe fn receive_many(
-    socket: &Pinned,
-    fd: c_int,
-    msgs: &mut [mmsghdr],
-    flags: c_int,
-    timeout: *mut timespec,
-) -> Option<Outcome<c_int>> {
-    let roomy = |m: &mmsghdr| !m.msg_hdr.msg_name.is_null() && m.msg_hdr.msg_namelen as usize >= NAME;
-    if !socket.is(Mode::Unconnected, flag::DONT_SHIM | flag::RAW | flag::LOOKED_AT)
-        || flags & libc::MSG_ERRQUEUE != 0
-        || !msgs.iter().all(roomy)
-    {
-        return None;
-    }
-    // SAFETY: by the contract above.
-    let r = unsafe { real::recvmmsg(fd, msgs.as_mut_ptr(), msgs.len() as c_uint, flags, timeout) };
-    if r < 0 {
-        return (!quick::hides_error(fd)).then(|| not_received(fd, r));
-    }
-    for m in &mut msgs[..r as usize] {
-        let (name, written) = (m.msg_hdr.msg_name, m.msg_hdr.msg_namelen);
-        // SAFETY: the kernel wrote a name there.
-        let came = Came { from: unsafe { sys::read_v6(name.cast(), written) }, to: None, by: (0, 0) };
-        if let Some(from) = heard(socket, fd, &came, m.msg_len as usize, flags).from {
-            // SAFETY: there is room for it, as was looked at above.
-            unsafe { name.cast::<sockaddr_in6>().write_unaligned(sys::to_raw(&from)) };
         }
     }
     Some(Ok(r))

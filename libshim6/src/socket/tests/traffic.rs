@@ -57,6 +57,51 @@ fn a_wildcard_server_answers_by_the_pair_that_it_was_asked_by() {
     });
 }
 
+// API-FK-17: also those that are sent by one call, of which each has the source that its peer needs.
+#[test]
+fn a_wildcard_server_answers_many_at_once() {
+    world(|| {
+        let s = Sock::bound(at("::", 5000));
+        let clients = [5001, 5002, 5003].map(|port| Sock::bound(at(A, port)));
+        for (c, asked) in clients.iter().zip([B, A, B]) {
+            assert_eq!(c.send_to(b"question", at(asked, 5000)), Ok(8));
+        }
+        let mut asked = Vec::new();
+        while asked.len() < 3 {
+            s.wait_readable();
+            asked.extend(s.recv_batch(true).into_iter().filter_map(|(_, from)| from));
+        }
+        asked.sort();
+        assert_eq!(asked, [5001, 5002, 5003].map(|port| at(A, port)));
+        let answers = |sources: [&str; 3]| {
+            assert_eq!(s.send_batch(b"answer", &asked), 3);
+            for (c, source) in clients.iter().zip(sources) {
+                assert_eq!(c.recv_soon(), (b"answer".to_vec(), at(source, 5000)));
+            }
+        };
+        answers([A, A, A]);
+        let pair = cell(B, A);
+        associate(&pair, false);
+        let before = pair.sample();
+        answers([B, A, B]);
+        assert_eq!((before.received, pair.sample().sent - before.sent), (2, 2));
+        // One that nobody knows among them
+        assert_eq!(s.send_batch(b"answer", &[asked[2], at(A, 5009), asked[0]]), 3);
+        for c in [&clients[0], &clients[2]] {
+            assert_eq!(c.recv_soon(), (b"answer".to_vec(), at(B, 5000)));
+        }
+        associate(&pair, true);
+        assert_eq!(s.send_batch(b"moved", &asked), 3);
+        assert_eq!(SENT.lock().unwrap().len(), 2);
+        assert_eq!(clients[1].recv_soon(), (b"moved".to_vec(), at(A, 5000)));
+        associate(&pair, false);
+        // The kernel refuses a source that the host does not have: lost on the way, like one that is sent alone.
+        run(&format!("ip addr del {B}/64 dev d0"));
+        assert_eq!((s.send_batch(b"refused", &asked), s.send_to(b"refused", asked[0])), (1, Ok(7)));
+        assert_eq!(*REFUSED.lock().unwrap(), [pair.ulids(); 2]);
+    });
+}
+
 // API-FK-17: also where the kernel tells so much else that the application has no room for.
 #[test]
 fn a_peer_is_heard_behind_timestamps_that_nobody_reads() {
