@@ -334,12 +334,14 @@ static void seccomp_refuses_the_engine(void)
         int call;
         unsigned argument;
     } forbidden[] = { { SYS_socket, AF_PACKET }, { SYS_socket, AF_NETLINK }, { SYS_epoll_create1, 0 }, { SYS_clone3, 0 },
-                      { SYS_eventfd2, 0 }, { SYS_timerfd_create, 0 } };
-    for (unsigned i = 0; i < sizeof forbidden / sizeof forbidden[0]; i++) {
+                      { SYS_eventfd2, 0 }, { SYS_timerfd_create, 0 }, { SYS_prctl, PR_SET_NAME } };
+    unsigned actions[] = { SECCOMP_RET_ERRNO | EPERM, SECCOMP_RET_TRAP, SECCOMP_RET_KILL_PROCESS };
+    unsigned n = sizeof forbidden / sizeof forbidden[0];
+    for (unsigned i = 0; i < 3 * n; i++) {
         pid_t pid = fork();
         if (pid == 0) {
             int s, c;
-            forbid(forbidden[i].call, forbidden[i].argument, SECCOMP_RET_ERRNO | EPERM);
+            forbid(forbidden[i % n].call, forbidden[i % n].argument, actions[i / n]);
             server_and_client(&s, &c);
             echo(s, c);
             _exit(0);

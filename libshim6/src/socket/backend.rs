@@ -222,6 +222,14 @@ pub fn current() -> Option<&'static Running> {
     unsafe { RUNNING.load(Acquire).as_ref() }
 }
 
+static SANDBOX: AtomicBool = AtomicBool::new(false);
+
+/// The program has a seccomp filter from now on. It may kill what asks for more than the program does, so no engine starts
+/// behind it; one that runs goes on.
+pub fn enters_sandbox() {
+    SANDBOX.store(true, Release);
+}
+
 /// Has the engine been asked for, so that its settings have been read?
 pub fn was_asked_for() -> bool {
     current().is_some() || OFF.load(Acquire)
@@ -239,7 +247,7 @@ pub fn ensure() -> Option<&'static Running> {
     if let Some(running) = current() {
         return Some(running);
     }
-    if OFF.load(Acquire) {
+    if OFF.load(Acquire) || SANDBOX.load(Acquire) {
         return None;
     }
     let _lock = START.lock();

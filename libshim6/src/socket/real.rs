@@ -9,8 +9,8 @@
 use super::direct;
 use crate::driver::kernel::kernel;
 use libc::{
-    c_int, c_uint, c_void, iovec, mmsghdr, msghdr, nfds_t, off_t, pollfd, size_t, sockaddr, socklen_t,
-    ssize_t, timespec,
+    c_int, c_uint, c_ulong, c_void, iovec, mmsghdr, msghdr, nfds_t, off_t, pollfd, size_t, sockaddr,
+    socklen_t, ssize_t, timespec,
 };
 use std::ffi::{CStr, c_char};
 use std::ptr;
@@ -177,6 +177,7 @@ mod linked {
     }
     looked_up! {
         __recv_chk __recvfrom_chk __read_chk close_range munmap mprotect shmdt pthread_create thrd_create pthread_cancel
+        prctl seccomp_load
     }
 
     /// A static executable may have a C library without these.
@@ -236,6 +237,8 @@ real! {
     pthread_create(thread: *mut libc::pthread_t, attributes: *const c_void, start: *const c_void, argument: *mut c_void) -> c_int;
     thrd_create(thread: *mut libc::pthread_t, start: *const c_void, argument: *mut c_void) -> c_int;
     pthread_cancel(thread: libc::pthread_t) -> c_int;
+    prctl(option: c_int, a: c_ulong, b: c_ulong, c: c_ulong, d: c_ulong) -> c_int;
+    seccomp_load(filter: *mut c_void) -> c_int;
 }
 
 /// `closefrom`, which has no return value.
