@@ -350,6 +350,20 @@ static void seccomp_refuses_the_engine(void)
     }
 }
 
+/* A filter that comes when the engine runs, and does not let the program sleep. */
+static void filter_at_the_end(void)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        int s, c;
+        server_and_client(&s, &c);
+        forbid(SYS_clock_nanosleep, CLOCK_MONOTONIC, SECCOMP_RET_KILL_PROCESS);
+        echo(s, c);
+        exit(0);
+    }
+    ended_well(pid);
+}
+
 /* The way of sandboxes: sockets are opened first, then all that is not read and write kills. */
 static void strict_sandbox(void)
 {
@@ -538,5 +552,5 @@ static void little_memory(void)
 
 MAIN(TEST(first_use_in_both), TEST(fork_in_any_thread), TEST(parent_exits_first), TEST(raw_fork), TEST(spawned),
      TEST(daemon_closes_everything), TEST(lowest_numbers), TEST(descriptor_limit), TEST(little_memory), TEST(no_descriptor_at_all), TEST(changed_root), TEST(privileges_given_up),
-     TEST(seccomp_refuses_the_engine), TEST(strict_sandbox), TEST(signals_of_the_program), TEST(last_words),
+     TEST(seccomp_refuses_the_engine), TEST(filter_at_the_end), TEST(strict_sandbox), TEST(signals_of_the_program), TEST(last_words),
      TEST(exit_with_work_left), TEST(exec_keeps_sockets))
