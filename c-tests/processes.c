@@ -334,18 +334,34 @@ static void seccomp_refuses_the_engine(void)
         int call;
         unsigned argument;
     } forbidden[] = { { SYS_socket, AF_PACKET }, { SYS_socket, AF_NETLINK }, { SYS_epoll_create1, 0 }, { SYS_clone3, 0 },
-                      { SYS_eventfd2, 0 }, { SYS_timerfd_create, 0 } };
-    for (unsigned i = 0; i < sizeof forbidden / sizeof forbidden[0]; i++) {
+                      { SYS_eventfd2, 0 }, { SYS_timerfd_create, 0 }, { SYS_prctl, PR_SET_NAME } };
+    unsigned actions[] = { SECCOMP_RET_ERRNO | EPERM, SECCOMP_RET_TRAP, SECCOMP_RET_KILL_PROCESS };
+    unsigned n = sizeof forbidden / sizeof forbidden[0];
+    for (unsigned i = 0; i < 3 * n; i++) {
         pid_t pid = fork();
         if (pid == 0) {
             int s, c;
-            forbid(forbidden[i].call, forbidden[i].argument, SECCOMP_RET_ERRNO | EPERM);
+            forbid(forbidden[i % n].call, forbidden[i % n].argument, actions[i / n]);
             server_and_client(&s, &c);
             echo(s, c);
             _exit(0);
         }
         ended_well(pid);
     }
+}
+
+/* A filter that comes when the engine runs, and does not let the program sleep. */
+static void filter_at_the_end(void)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        int s, c;
+        server_and_client(&s, &c);
+        forbid(SYS_clock_nanosleep, CLOCK_MONOTONIC, SECCOMP_RET_KILL_PROCESS);
+        echo(s, c);
+        exit(0);
+    }
+    ended_well(pid);
 }
 
 /* The way of sandboxes: sockets are opened first, then all that is not read and write kills. */
@@ -511,7 +527,30 @@ static void exec_keeps_sockets(void)
     }
 }
 
+/* Little memory is left: there may be no engine then, and the program goes on. */
+static void little_memory(void)
+{
+    for (rlim_t limit = 1 << 20; limit < 24 << 20; limit += 640 << 10) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            struct rlimit r = { limit, limit };
+            int s, c;
+            CHECK(setrlimit(RLIMIT_DATA, &r) == 0);
+            server_and_client(&s, &c);
+            echo(s, c);
+            pid_t again = fork();
+            if (again == 0) {
+                echo(s, c);
+                _exit(0);
+            }
+            ended_well(again);
+            _exit(0);
+        }
+        ended_well(pid);
+    }
+}
+
 MAIN(TEST(first_use_in_both), TEST(fork_in_any_thread), TEST(parent_exits_first), TEST(raw_fork), TEST(spawned),
-     TEST(daemon_closes_everything), TEST(lowest_numbers), TEST(descriptor_limit), TEST(no_descriptor_at_all), TEST(changed_root), TEST(privileges_given_up),
-     TEST(seccomp_refuses_the_engine), TEST(strict_sandbox), TEST(signals_of_the_program), TEST(last_words),
+     TEST(daemon_closes_everything), TEST(lowest_numbers), TEST(descriptor_limit), TEST(little_memory), TEST(no_descriptor_at_all), TEST(changed_root), TEST(privileges_given_up),
+     TEST(seccomp_refuses_the_engine), TEST(filter_at_the_end), TEST(strict_sandbox), TEST(signals_of_the_program), TEST(last_words),
      TEST(exit_with_work_left), TEST(exec_keeps_sockets))

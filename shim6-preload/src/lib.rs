@@ -28,8 +28,8 @@ use libc::{
     c_int, c_uint, c_void, iovec, mmsghdr, msghdr, off_t, size_t, sockaddr, socklen_t, ssize_t, timespec,
 };
 use shim6::capi::functions_library;
-use shim6::socket::{direct, guard, leave, ops, real};
-use std::ffi::{CStr, c_char};
+use shim6::socket::{backend, direct, guard, leave, ops, real};
+use std::ffi::{CStr, c_char, c_ulong};
 
 /// Hooks that ask the socket layer, and make the plain call with the same arguments where it bypasses.
 macro_rules! asked {
@@ -276,4 +276,32 @@ threads! {
     thrd_create(thread: *mut libc::pthread_t, start: *const c_void, argument: *mut c_void);
     /// `pthread_cancel(3)`.
     pthread_cancel(thread: libc::pthread_t);
+}
+
+/// `prctl(2)`, whose arguments are five words in any case.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn prctl(
+    option: c_int,
+    a: c_ulong,
+    b: c_ulong,
+    c: c_ulong,
+    d: c_ulong,
+) -> c_int {
+    // SAFETY: the application's arguments.
+    let r = unsafe { real::prctl(option, a, b, c, d) };
+    if option == libc::PR_SET_SECCOMP && r == 0 {
+        backend::enters_sandbox();
+    }
+    r
+}
+
+/// `seccomp_load(3)` of libseccomp.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn seccomp_load(filter: *mut c_void) -> c_int {
+    // SAFETY: the application's argument.
+    let r = unsafe { real::seccomp_load(filter) };
+    if r == 0 {
+        backend::enters_sandbox();
+    }
+    r
 }

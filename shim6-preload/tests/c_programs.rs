@@ -214,6 +214,18 @@ fn a_library_in_between() {
 }
 
 #[test]
+fn a_library_with_a_lock_in_front() {
+    let shared = ["-DLOCKED", "-shared", "-fPIC"].map(String::from);
+    let (_dir, locked) = compile_and_link(&["locked.c"], &["c", "-std=c11"], &shared);
+    let (_dir, program) = compile(&["locked.c"], &["c", "-std=c11"]);
+    for libraries in [vec![&locked], vec![&locked, &library()], vec![&library(), &locked]] {
+        let list: Vec<_> = libraries.iter().map(|l| l.display().to_string()).collect();
+        let text = run(Command::new(&program).env("LD_PRELOAD", list.join(":")));
+        assert!(text.contains("ok forks_end"), "{list:?}: {text}");
+    }
+}
+
+#[test]
 fn pitfalls() {
     both("pitfalls.c");
 }
@@ -386,6 +398,7 @@ fn exported_symbols() {
         "getsockopt",
         "preadv2",
         "preadv64v2",
+        "prctl",
         "pthread_cancel",
         "pthread_create",
         "pthread_exit",
@@ -398,6 +411,7 @@ fn exported_symbols() {
         "recvmmsg",
         "recvmsg",
         "send",
+        "seccomp_load",
         "sendfile",
         "sendfile64",
         "sendmmsg",

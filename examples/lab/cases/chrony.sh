@@ -10,4 +10,9 @@ client() {
 	PATH=$PATH:/usr/sbin
 	chronyd -Q -x -u root -t 20 "server $SERVER iburst" "pidfile $PWD/pid" "cmdport 0" "bindcmdaddress /" 2>&1 |
 		sed -E 's/^[^ ]* //; s/by -?[0-9.]+ sec.*//; s/version.*//'
+	# With a filter that kills.
+	for level in 1 -1; do
+		chronyd -Q -x -u root -F "$level" -t 20 "server $SERVER iburst" "pidfile $PWD/pid" "cmdport 0" "bindcmdaddress /" >said 2>&1
+		echo "filter $level $?"
+	done
 }

@@ -1,4 +1,4 @@
-# needs: socat strace gdb fakeroot proot faketime bwrap setpriv unshare
+# needs: socat strace gdb fakeroot fakechroot proxychains4 proot faketime bwrap setpriv unshare
 # port: udp6 5006
 # context
 # limit: 120
@@ -17,6 +17,8 @@ client() {
 	try gdb -q --batch -ex run -ex 'info inferiors' --args | grep -E '^(==|[a-z]* answered)'
 	try fakeroot
 	try proot
+	try fakechroot
+	try proxychains4 -q
 	try faketime '2001-01-01 00:00:00'
 	try faketime -f '+1y x10'
 	try bwrap --dev-bind / /
@@ -27,7 +29,8 @@ client() {
 	try setpriv --bounding-set=-all --inh-caps=-all
 	try unshare -U -r
 	try unshare -p -f --mount-proc
-	for library in libjemalloc.so.2 libtcmalloc_minimal.so.4 libmimalloc.so.2; do
+	export UID_WRAPPER=1 UID_WRAPPER_ROOT=1
+	for library in libuid_wrapper.so libjemalloc.so.2 libtcmalloc_minimal.so.4 libmimalloc.so.2; do
 		echo "== $library, behind and in front"
 		try env LD_PRELOAD="$LD_PRELOAD:$library" | grep -v '^=='
 		try env LD_PRELOAD="$library:$LD_PRELOAD" | grep -v '^=='

@@ -8,6 +8,7 @@
 
 use super::udp::{self, Sum};
 use super::{filter, frag, sys};
+use crate::driver::kernel::kernel;
 use std::io;
 use std::net::Ipv6Addr;
 
@@ -350,7 +351,7 @@ fn loopback_index(fd: i32) -> io::Result<i32> {
     r.ifr_name[0] = b'l' as libc::c_char;
     r.ifr_name[1] = b'o' as libc::c_char;
     // SAFETY: SIOCGIFINDEX reads and writes one `struct ifreq`.
-    sys::check(unsafe { libc::syscall(libc::SYS_ioctl, fd, libc::SIOCGIFINDEX, &raw mut r) })?;
+    sys::check(unsafe { kernel!(libc::SYS_ioctl, fd, libc::SIOCGIFINDEX, &raw mut r) })?;
     // SAFETY: this request fills this member.
     Ok(unsafe { r.ifr_ifru.ifru_ifindex })
 }

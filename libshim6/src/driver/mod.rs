@@ -34,6 +34,7 @@ mod handle;
 pub mod host;
 mod icmp;
 mod inject;
+pub(crate) mod kernel;
 pub mod log;
 pub mod netlink;
 mod options;

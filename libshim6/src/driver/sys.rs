@@ -4,6 +4,7 @@
 //! Own descriptors live at high numbers with CLOEXEC and are listed in a static table, so that the hooks can keep
 //! close loops away from them and a forked child can drop them without taking a lock.
 
+use crate::driver::kernel::kernel;
 use libc::{c_int, c_long, c_void};
 use std::io;
 use std::os::fd::RawFd;
@@ -128,7 +129,7 @@ fn list(fd: RawFd) -> io::Result<Entry> {
 fn first_number() -> c_int {
     let mut limit = libc::rlimit { rlim_cur: 1024, rlim_max: 1024 };
     // SAFETY: `limit` outlives the call, which writes one `struct rlimit`.
-    unsafe { libc::syscall(libc::SYS_prlimit64, 0, libc::RLIMIT_NOFILE, 0usize, &raw mut limit) };
+    unsafe { kernel!(libc::SYS_prlimit64, 0, libc::RLIMIT_NOFILE, 0usize, &raw mut limit) };
     let limit = limit.rlim_cur.min(4096) as c_int;
     (limit - 64).max(limit / 2).max(3)
 }
@@ -136,7 +137,7 @@ fn first_number() -> c_int {
 /// Move a descriptor to a high number, with CLOEXEC; it stays where it is if that is not possible.
 pub fn move_high(fd: RawFd) -> RawFd {
     // SAFETY: F_DUPFD_CLOEXEC takes an integer and touches no memory.
-    let high = unsafe { libc::syscall(libc::SYS_fcntl, fd, libc::F_DUPFD_CLOEXEC, first_number()) };
+    let high = unsafe { kernel!(libc::SYS_fcntl, fd, libc::F_DUPFD_CLOEXEC, first_number()) };
     if high < 0 {
         return fd;
     }
@@ -152,14 +153,14 @@ pub fn check(result: c_long) -> io::Result<c_long> {
 /// `close(2)`; errors mean nothing here.
 pub fn close(fd: RawFd) {
     // SAFETY: no memory involved; callers own `fd`.
-    unsafe { libc::syscall(libc::SYS_close, fd) };
+    unsafe { kernel!(libc::SYS_close, fd) };
 }
 
 /// `socket(2)` with CLOEXEC and NONBLOCK, listed as own.
 pub fn socket(domain: c_int, ty: c_int, protocol: c_int) -> io::Result<OwnFd> {
     let ty = ty | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: no memory involved.
-    let fd = check(unsafe { libc::syscall(libc::SYS_socket, domain, ty, protocol) })?;
+    let fd = check(unsafe { kernel!(libc::SYS_socket, domain, ty, protocol) })?;
     OwnFd::adopt(fd as RawFd)
 }
 
@@ -167,7 +168,7 @@ pub fn socket(domain: c_int, ty: c_int, protocol: c_int) -> io::Result<OwnFd> {
 pub fn set_option<T: Copy>(fd: RawFd, level: c_int, name: c_int, value: &T) -> io::Result<()> {
     let (p, len) = ((&raw const *value).cast::<c_void>(), size_of::<T>());
     // SAFETY: `p` points to `len` readable octets for the length of the call.
-    check(unsafe { libc::syscall(libc::SYS_setsockopt, fd, level, name, p, len) }).map(drop)
+    check(unsafe { kernel!(libc::SYS_setsockopt, fd, level, name, p, len) }).map(drop)
 }
 
 /// Attach a classic BPF program; an earlier one is replaced at once.
@@ -194,7 +195,7 @@ pub fn option<T: Plain>(fd: RawFd, level: c_int, name: c_int) -> io::Result<T> {
     let mut value: T = unsafe { std::mem::zeroed() };
     let mut len = size_of::<T>() as libc::socklen_t;
     // SAFETY: both pointers are valid for writes of the sizes they stand for.
-    let r = unsafe { libc::syscall(libc::SYS_getsockopt, fd, level, name, &raw mut value, &raw mut len) };
+    let r = unsafe { kernel!(libc::SYS_getsockopt, fd, level, name, &raw mut value, &raw mut len) };
     check(r).map(|_| value)
 }
 
@@ -202,27 +203,27 @@ pub fn option<T: Plain>(fd: RawFd, level: c_int, name: c_int) -> io::Result<T> {
 pub fn bind<A: Copy>(fd: RawFd, addr: &A, len: usize) -> io::Result<()> {
     debug_assert!(len <= size_of::<A>());
     // SAFETY: `addr` has at least `len` readable octets.
-    check(unsafe { libc::syscall(libc::SYS_bind, fd, &raw const *addr, len) }).map(drop)
+    check(unsafe { kernel!(libc::SYS_bind, fd, &raw const *addr, len) }).map(drop)
 }
 
 /// `connect(2)`, as [`bind`].
 pub fn connect<A: Copy>(fd: RawFd, addr: &A, len: usize) -> io::Result<()> {
     debug_assert!(len <= size_of::<A>());
     // SAFETY: `addr` has at least `len` readable octets.
-    check(unsafe { libc::syscall(libc::SYS_connect, fd, &raw const *addr, len) }).map(drop)
+    check(unsafe { kernel!(libc::SYS_connect, fd, &raw const *addr, len) }).map(drop)
 }
 
 /// `listen(2)`.
 pub fn listen(fd: RawFd, backlog: c_int) -> io::Result<()> {
     // SAFETY: no memory involved.
-    check(unsafe { libc::syscall(libc::SYS_listen, fd, backlog) }).map(drop)
+    check(unsafe { kernel!(libc::SYS_listen, fd, backlog) }).map(drop)
 }
 
 /// `accept4(2)` with CLOEXEC and NONBLOCK, listed as own.
 pub fn accept(fd: RawFd) -> io::Result<OwnFd> {
     let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: no address is asked for.
-    let fd = check(unsafe { libc::syscall(libc::SYS_accept4, fd, 0usize, 0usize, flags) })?;
+    let fd = check(unsafe { kernel!(libc::SYS_accept4, fd, 0usize, 0usize, flags) })?;
     OwnFd::adopt(fd as RawFd)
 }
 
@@ -230,7 +231,7 @@ pub fn accept(fd: RawFd) -> io::Result<OwnFd> {
 pub fn recv(fd: RawFd, out: &mut [u8]) -> io::Result<usize> {
     let (p, len) = (out.as_mut_ptr(), out.len());
     // SAFETY: `len` octets are writable at `p`; no address is asked for.
-    let r = unsafe { libc::syscall(libc::SYS_recvfrom, fd, p, len, libc::MSG_DONTWAIT, 0usize, 0usize) };
+    let r = unsafe { kernel!(libc::SYS_recvfrom, fd, p, len, libc::MSG_DONTWAIT, 0usize, 0usize) };
     check(r).map(|n| n as usize)
 }
 
@@ -238,8 +239,7 @@ pub fn recv(fd: RawFd, out: &mut [u8]) -> io::Result<usize> {
 pub fn send(fd: RawFd, packet: &[u8]) -> io::Result<()> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: as many octets are readable as are said; no address is given.
-    let r =
-        unsafe { libc::syscall(libc::SYS_sendto, fd, packet.as_ptr(), packet.len(), flags, 0usize, 0usize) };
+    let r = unsafe { kernel!(libc::SYS_sendto, fd, packet.as_ptr(), packet.len(), flags, 0usize, 0usize) };
     check(r).map(drop)
 }
 
@@ -265,12 +265,12 @@ pub fn send_with_file(fd: RawFd, packet: &[u8], file: RawFd) -> io::Result<()> {
 /// A file without a place in the file system (`memfd_create(2)`), read from its start.
 pub fn file_in_memory(name: &std::ffi::CStr, contents: &[u8]) -> io::Result<OwnFd> {
     // SAFETY: `name` ends with a zero octet.
-    let fd = check(unsafe { libc::syscall(libc::SYS_memfd_create, name.as_ptr(), libc::MFD_CLOEXEC) })?;
+    let fd = check(unsafe { kernel!(libc::SYS_memfd_create, name.as_ptr(), libc::MFD_CLOEXEC) })?;
     let file = OwnFd::adopt(fd as RawFd)?;
     let mut at = 0;
     while let Some(rest) = contents.get(at..).filter(|rest| !rest.is_empty()) {
         // SAFETY: as many octets are readable as are said.
-        let r = unsafe { libc::syscall(libc::SYS_pwrite64, file.raw(), rest.as_ptr(), rest.len(), at) };
+        let r = unsafe { kernel!(libc::SYS_pwrite64, file.raw(), rest.as_ptr(), rest.len(), at) };
         at += check(r)? as usize;
     }
     Ok(file)
@@ -282,7 +282,7 @@ pub fn file_in_memory(name: &std::ffi::CStr, contents: &[u8]) -> io::Result<OwnF
 /// All pointers in `msg` are valid for the lengths given there.
 pub unsafe fn sendmsg(fd: RawFd, msg: &libc::msghdr, flags: c_int) -> io::Result<usize> {
     // SAFETY: the caller vouches for `msg`.
-    check(unsafe { libc::syscall(libc::SYS_sendmsg, fd, &raw const *msg, flags) }).map(|n| n as usize)
+    check(unsafe { kernel!(libc::SYS_sendmsg, fd, &raw const *msg, flags) }).map(|n| n as usize)
 }
 
 /// `sendmmsg(2)`; how many messages went out.
@@ -291,7 +291,7 @@ pub unsafe fn sendmsg(fd: RawFd, msg: &libc::msghdr, flags: c_int) -> io::Result
 /// As [`sendmsg`], for each message.
 pub unsafe fn sendmmsg(fd: RawFd, msgs: &mut [libc::mmsghdr], flags: c_int) -> io::Result<usize> {
     // SAFETY: the caller vouches for the messages.
-    check(unsafe { libc::syscall(libc::SYS_sendmmsg, fd, msgs.as_mut_ptr(), msgs.len(), flags) })
+    check(unsafe { kernel!(libc::SYS_sendmmsg, fd, msgs.as_mut_ptr(), msgs.len(), flags) })
         .map(|n| n as usize)
 }
 
@@ -301,7 +301,7 @@ pub unsafe fn sendmmsg(fd: RawFd, msgs: &mut [libc::mmsghdr], flags: c_int) -> i
 /// As [`sendmsg`], writable.
 pub unsafe fn recvmsg(fd: RawFd, msg: &mut libc::msghdr, flags: c_int) -> io::Result<usize> {
     // SAFETY: the caller vouches for `msg`.
-    check(unsafe { libc::syscall(libc::SYS_recvmsg, fd, &raw mut *msg, flags) }).map(|n| n as usize)
+    check(unsafe { kernel!(libc::SYS_recvmsg, fd, &raw mut *msg, flags) }).map(|n| n as usize)
 }
 
 /// `recvmmsg(2)` without timeout; how many messages came.
@@ -311,7 +311,7 @@ pub unsafe fn recvmsg(fd: RawFd, msg: &mut libc::msghdr, flags: c_int) -> io::Re
 pub unsafe fn recvmmsg(fd: RawFd, msgs: &mut [libc::mmsghdr], flags: c_int) -> io::Result<usize> {
     let none = std::ptr::null_mut::<libc::timespec>();
     // SAFETY: the caller vouches for the messages; no timeout is given.
-    check(unsafe { libc::syscall(libc::SYS_recvmmsg, fd, msgs.as_mut_ptr(), msgs.len(), flags, none) })
+    check(unsafe { kernel!(libc::SYS_recvmmsg, fd, msgs.as_mut_ptr(), msgs.len(), flags, none) })
         .map(|n| n as usize)
 }
 
@@ -324,13 +324,13 @@ pub fn poll(fd: RawFd, events: i16, timeout_ms: i32) -> io::Result<bool> {
     };
     let t = if timeout_ms < 0 { std::ptr::null() } else { &raw const t };
     // SAFETY: one pollfd, a timespec or NULL, no signal mask.
-    check(unsafe { libc::syscall(libc::SYS_ppoll, &raw mut p, 1, t, 0usize, 0usize) }).map(|n| n > 0)
+    check(unsafe { kernel!(libc::SYS_ppoll, &raw mut p, 1, t, 0usize, 0usize) }).map(|n| n > 0)
 }
 
 /// `eventfd(2)`, nonblocking, as own descriptor.
 pub fn eventfd() -> io::Result<OwnFd> {
     // SAFETY: no memory involved.
-    let fd = check(unsafe { libc::syscall(libc::SYS_eventfd2, 0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+    let fd = check(unsafe { kernel!(libc::SYS_eventfd2, 0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
     OwnFd::adopt(fd as RawFd)
 }
 
@@ -338,21 +338,21 @@ pub fn eventfd() -> io::Result<OwnFd> {
 pub fn notify(fd: RawFd) {
     let one = 1u64;
     // SAFETY: 8 readable octets.
-    unsafe { libc::syscall(libc::SYS_write, fd, &raw const one, 8usize) };
+    unsafe { kernel!(libc::SYS_write, fd, &raw const one, 8usize) };
 }
 
 /// Read the 8 octets of an eventfd or timerfd, if there are any.
 pub fn clear(fd: RawFd) {
     let mut n = 0u64;
     // SAFETY: 8 writable octets.
-    unsafe { libc::syscall(libc::SYS_read, fd, &raw mut n, 8usize) };
+    unsafe { kernel!(libc::SYS_read, fd, &raw mut n, 8usize) };
 }
 
 /// A timer on CLOCK_BOOTTIME, as own descriptor.
 pub fn timerfd() -> io::Result<OwnFd> {
     let flags = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;
     // SAFETY: no memory involved.
-    let fd = check(unsafe { libc::syscall(libc::SYS_timerfd_create, libc::CLOCK_BOOTTIME, flags) })?;
+    let fd = check(unsafe { kernel!(libc::SYS_timerfd_create, libc::CLOCK_BOOTTIME, flags) })?;
     OwnFd::adopt(fd as RawFd)
 }
 
@@ -367,16 +367,15 @@ pub fn arm_timer(fd: RawFd, ns: Option<u64>) -> io::Result<()> {
     };
     let spec = libc::itimerspec { it_interval: zero, it_value: value };
     // SAFETY: `spec` outlives the call; no old value is asked for.
-    let r = unsafe {
-        libc::syscall(libc::SYS_timerfd_settime, fd, libc::TFD_TIMER_ABSTIME, &raw const spec, 0usize)
-    };
+    let r =
+        unsafe { kernel!(libc::SYS_timerfd_settime, fd, libc::TFD_TIMER_ABSTIME, &raw const spec, 0usize) };
     check(r).map(drop)
 }
 
 /// `epoll_create1(2)`, as own descriptor.
 pub fn epoll() -> io::Result<OwnFd> {
     // SAFETY: no memory involved.
-    let fd = check(unsafe { libc::syscall(libc::SYS_epoll_create1, libc::EPOLL_CLOEXEC) })?;
+    let fd = check(unsafe { kernel!(libc::SYS_epoll_create1, libc::EPOLL_CLOEXEC) })?;
     OwnFd::adopt(fd as RawFd)
 }
 
@@ -384,7 +383,7 @@ pub fn epoll() -> io::Result<OwnFd> {
 pub fn epoll_control(epoll: RawFd, op: c_int, fd: RawFd, events: u32, token: u64) -> io::Result<()> {
     let mut event = libc::epoll_event { events, u64: token };
     // SAFETY: `event` outlives the call.
-    check(unsafe { libc::syscall(libc::SYS_epoll_ctl, epoll, op, fd, &raw mut event) }).map(drop)
+    check(unsafe { kernel!(libc::SYS_epoll_ctl, epoll, op, fd, &raw mut event) }).map(drop)
 }
 
 /// `epoll_pwait(2)` without timeout and signal mask; (events, token) pairs are appended to `out`.
@@ -397,15 +396,7 @@ pub fn epoll_wait_for(epoll: RawFd, out: &mut Vec<(u32, u64)>, timeout_ms: c_int
     let mut events = [libc::epoll_event { events: 0, u64: 0 }; 64];
     // SAFETY: room for as many events as are asked for; no signal mask.
     let r = unsafe {
-        libc::syscall(
-            libc::SYS_epoll_pwait,
-            epoll,
-            events.as_mut_ptr(),
-            events.len(),
-            timeout_ms,
-            0usize,
-            8usize,
-        )
+        kernel!(libc::SYS_epoll_pwait, epoll, events.as_mut_ptr(), events.len(), timeout_ms, 0usize, 8usize,)
     };
     let n = check(r)? as usize;
     out.extend(events[..n].iter().map(|e| (e.events, e.u64)));
@@ -434,11 +425,11 @@ pub fn ask_for_short_slices() {
     let size = size_of::<Attributes>() as u32;
     let mut a = Attributes::default();
     // SAFETY: the kernel writes at most `size` octets to `a`; thread 0 is the calling one.
-    let got = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut a, size, 0) };
+    let got = unsafe { kernel!(libc::SYS_sched_getattr, 0, &raw mut a, size, 0) };
     if got == 0 && a.policy == libc::SCHED_OTHER as u32 {
         (a.size, a.runtime) = (size, SLICE_NS);
         // SAFETY: `a` is a whole structure of the size that it names.
-        unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const a, 0) };
+        unsafe { kernel!(libc::SYS_sched_setattr, 0, &raw const a, 0) };
     }
 }
 

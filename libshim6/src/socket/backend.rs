@@ -2,7 +2,7 @@
 
 use super::host::Sockets;
 use super::state::{self, ForkLock};
-use super::{detach, guard, inherit, leave, options, real, registry, table, users};
+use super::{detach, guard, inherit, leave, options, real, registry, sys, table, users};
 use crate::addr::{FlowId, LocatorPair, UlidPair};
 use crate::config::{Config, ReapConfig};
 use crate::driver::cell::{Cell, Forward};
@@ -222,10 +222,23 @@ pub fn current() -> Option<&'static Running> {
     unsafe { RUNNING.load(Acquire).as_ref() }
 }
 
+static SANDBOX: AtomicBool = AtomicBool::new(false);
+
+/// The program has a seccomp filter from now on. It may kill what asks for more than the program does, so no engine starts
+/// behind it; one that runs goes on.
+pub fn enters_sandbox() {
+    SANDBOX.store(true, Release);
+}
+
 /// Has the engine been asked for, so that its settings have been read?
 pub fn was_asked_for() -> bool {
     current().is_some() || OFF.load(Acquire)
 }
+
+/// Octets that a process must be able to have for an engine: its thread's stack, its buffers, and some contexts.
+const ROOM_TO_RUN: usize = 16 << 20;
+/// Octets to find out with, in a thread, whether there is to be one, and to say why not.
+const ROOM_TO_START: usize = 4 << 20;
 
 /// The engine, started if need be. `None` if it cannot run here; that is logged once and remembered.
 /// Inside `guard::slow` only.
@@ -234,7 +247,7 @@ pub fn ensure() -> Option<&'static Running> {
     if let Some(running) = current() {
         return Some(running);
     }
-    if OFF.load(Acquire) {
+    if OFF.load(Acquire) || SANDBOX.load(Acquire) {
         return None;
     }
     let _lock = START.lock();
@@ -244,7 +257,8 @@ pub fn ensure() -> Option<&'static Running> {
     watch_forks();
     guard::redirect_panics();
     real::decide_on_direct_calls();
-    match aside(start).flatten() {
+    let started = if sys::room(ROOM_TO_START) { aside(start).flatten() } else { None };
+    match started {
         Some(running) => {
             install(running);
             leave::engine_started();
@@ -306,6 +320,9 @@ fn try_start() -> Result<Running, (Box<Config>, String)> {
     };
     if !config.enabled {
         return Err((Box::new(config), "the configuration says so".into()));
+    }
+    if !sys::room(ROOM_TO_RUN) {
+        return Err((Box::new(config), "the memory that this process may have is too little".into()));
     }
     match crate::driver::start(config.clone(), Arc::new(Sockets)) {
         Ok(handle) => Ok(Running {

@@ -11,6 +11,7 @@ use super::state::{ForkLock, Mode, Socket, all, flag};
 use super::table::{self, Pinned};
 use super::{ops, ports, registry, sys};
 use crate::driver::host::UlidLoss;
+use crate::driver::kernel::kernel;
 use libc::{c_int, sock_filter, sock_fprog};
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::MutexGuard;
@@ -207,7 +208,7 @@ fn has_filter(fd: c_int) -> bool {
     let none = std::ptr::null_mut::<libc::c_void>();
     // SAFETY: with length 0 the kernel writes no more than the number of instructions.
     let r = unsafe {
-        libc::syscall(libc::SYS_getsockopt, fd, libc::SOL_SOCKET, libc::SO_GET_FILTER, none, &raw mut len)
+        kernel!(libc::SYS_getsockopt, fd, libc::SOL_SOCKET, libc::SO_GET_FILTER, none, &raw mut len)
     };
     // An eBPF program is not shown: EACCES.
     let hidden = r != 0 && guard::errno() == libc::EACCES;
@@ -219,7 +220,7 @@ fn attach(fd: c_int, local: &Ipv6Addr, peer: &SocketAddrV6) -> bool {
     let fprog = sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     // SAFETY: `fprog` points to `len` instructions and outlives the call.
     let r = unsafe {
-        libc::syscall(
+        kernel!(
             libc::SYS_setsockopt,
             fd,
             libc::SOL_SOCKET,
@@ -239,7 +240,7 @@ pub fn names_in_filter(fd: c_int) -> Option<(Ipv6Addr, SocketAddrV6)> {
     // SAFETY: the kernel writes a program of this many instructions, or refuses where its own is longer.
     let r = unsafe {
         let at = program.as_mut_ptr();
-        libc::syscall(libc::SYS_getsockopt, fd, libc::SOL_SOCKET, libc::SO_GET_FILTER, at, &raw mut len)
+        kernel!(libc::SYS_getsockopt, fd, libc::SOL_SOCKET, libc::SO_GET_FILTER, at, &raw mut len)
     };
     if r != 0 || len as usize != LENGTH {
         return None;

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use super::{backend, guard, table};
+use crate::driver::kernel::kernel;
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::fs;
@@ -67,7 +68,7 @@ unsafe extern "C" fn thread_ended(_: *mut c_void) {
 
 fn is_main() -> bool {
     // SAFETY: no memory involved.
-    let tid = unsafe { libc::syscall(libc::SYS_gettid) };
+    let tid = unsafe { kernel!(libc::SYS_gettid) };
     tid == libc::c_long::from(std::process::id() as i32)
 }
 

@@ -7,6 +7,7 @@
 //! that was freed), and a file that gets shorter under its mapping.
 
 use super::guard;
+use crate::driver::kernel::kernel;
 use libc::c_int;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
@@ -95,7 +96,7 @@ fn populated(first: usize, last: usize, access: Access) -> Option<bool> {
     let advice = if access == Access::Read { POPULATE_READ } else { POPULATE_WRITE };
     let advise = |page: usize, pages: usize| {
         // SAFETY: brings pages in that are there in any case, and changes no memory.
-        unsafe { libc::syscall(libc::SYS_madvise, page * PAGE, pages * PAGE, advice) == 0 }
+        unsafe { kernel!(libc::SYS_madvise, page * PAGE, pages * PAGE, advice) == 0 }
     };
     if advise(first, last - first + 1) {
         return Some(true);
@@ -118,7 +119,7 @@ fn is_readable(page: usize) -> bool {
     const SET: usize = 8;
     // SAFETY: the kernel reads the set and changes nothing, because there is no such operation.
     let r = unsafe {
-        libc::syscall(libc::SYS_rt_sigprocmask, NO_OPERATION, page * PAGE, std::ptr::null_mut::<u8>(), SET)
+        kernel!(libc::SYS_rt_sigprocmask, NO_OPERATION, page * PAGE, std::ptr::null_mut::<u8>(), SET)
     };
     r == 0 || guard::errno() != libc::EFAULT
 }

@@ -5,6 +5,7 @@
 //! stays as it is and the first datagram has to do.
 
 use super::sys;
+use crate::driver::kernel::kernel;
 use libc::{c_int, c_void, socklen_t};
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -60,7 +61,7 @@ fn offset(fd: c_int) -> Option<c_int> {
     // SAFETY: both pointers are valid for writes of the sizes they stand for.
     let r = unsafe {
         let value = (&raw mut value).cast::<c_void>();
-        libc::syscall(libc::SYS_getsockopt, fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF, value, &raw mut len)
+        kernel!(libc::SYS_getsockopt, fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF, value, &raw mut len)
     };
     (r == 0).then_some(value)
 }
@@ -75,7 +76,7 @@ fn source(fd: c_int, room: &mut [u8]) -> Option<(SocketAddrV6, usize)> {
     let mut len = size_of_val(&name) as socklen_t;
     // SAFETY: all three buffers are writable for the sizes that stand for them.
     let r = unsafe {
-        libc::syscall(
+        kernel!(
             libc::SYS_recvfrom,
             fd,
             room.as_mut_ptr(),

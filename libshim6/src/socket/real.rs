@@ -7,9 +7,10 @@
 #![allow(missing_docs, clippy::missing_safety_doc)]
 
 use super::direct;
+use crate::driver::kernel::kernel;
 use libc::{
-    c_int, c_uint, c_void, iovec, mmsghdr, msghdr, nfds_t, off_t, pollfd, size_t, sockaddr, socklen_t,
-    ssize_t, timespec,
+    c_int, c_uint, c_ulong, c_void, iovec, mmsghdr, msghdr, nfds_t, off_t, pollfd, size_t, sockaddr,
+    socklen_t, ssize_t, timespec,
 };
 use std::ffi::{CStr, c_char};
 use std::ptr;
@@ -176,6 +177,7 @@ mod linked {
     }
     looked_up! {
         __recv_chk __recvfrom_chk __read_chk close_range munmap mprotect shmdt pthread_create thrd_create pthread_cancel
+        prctl seccomp_load
     }
 
     /// A static executable may have a C library without these.
@@ -184,7 +186,7 @@ mod linked {
             pub fn $name() -> *mut c_void {
                 unsafe extern "C" fn call(fd: c_int, iov: *const iovec, n: c_int, at: off_t, flags: c_int) -> ssize_t {
                     // SAFETY: the application's arguments. On 64 bits `at` is whole in the first of its two halves.
-                    unsafe { libc::syscall(libc::$number, fd, iov, n, at, 0, flags) as ssize_t }
+                    unsafe { kernel!(libc::$number, fd, iov, n, at, 0, flags) as ssize_t }
                 }
                 call as *const () as *mut c_void
             }
@@ -235,6 +237,8 @@ real! {
     pthread_create(thread: *mut libc::pthread_t, attributes: *const c_void, start: *const c_void, argument: *mut c_void) -> c_int;
     thrd_create(thread: *mut libc::pthread_t, start: *const c_void, argument: *mut c_void) -> c_int;
     pthread_cancel(thread: libc::pthread_t) -> c_int;
+    prctl(option: c_int, a: c_ulong, b: c_ulong, c: c_ulong, d: c_ulong) -> c_int;
+    seccomp_load(filter: *mut c_void) -> c_int;
 }
 
 /// `closefrom`, which has no return value.
@@ -323,7 +327,7 @@ pub unsafe fn pthread_exit(value: *mut c_void) -> ! {
     }
     // No libc is without it.
     // SAFETY: no memory involved; ends this thread alone.
-    unsafe { libc::syscall(libc::SYS_exit, 0) };
+    unsafe { kernel!(libc::SYS_exit, 0) };
     loop {
         std::hint::spin_loop();
     }

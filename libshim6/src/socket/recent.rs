@@ -82,8 +82,9 @@ impl Recent {
     /// Under the socket's lock: make room for more.
     #[cold]
     fn grow(&self) {
-        let many: &[Entry; MANY] = Box::leak(Box::new(std::array::from_fn(|_| Entry::new())));
-        self.many.store(ptr::from_ref(many).cast_mut(), Release);
+        // Never on the stack, which may be a few pages.
+        let many: Box<[Entry]> = (0..MANY).map(|_| Entry::new()).collect();
+        self.many.store(Box::leak(many).as_mut_ptr().cast(), Release);
         for old in &self.few {
             let key = [old.peer[0].load(Relaxed), old.peer[1].load(Relaxed)];
             self.entry(key, old.port.load(Relaxed) as u16).write(|new| {

@@ -1,6 +1,7 @@
 //! Our own system calls, by `syscall(2)`: they reach no hook and are no cancellation points.
 
 use super::memory;
+use crate::driver::kernel::kernel;
 use libc::{c_int, c_long, c_void, sockaddr_in6, socklen_t};
 use std::net::{Ipv6Addr, SocketAddrV6};
 
@@ -83,34 +84,34 @@ fn ok(r: c_long) -> Result<c_long, c_int> {
 /// `socket(2)`.
 pub fn socket(domain: c_int, ty: c_int, protocol: c_int) -> Result<c_int, c_int> {
     // SAFETY: no memory involved.
-    ok(unsafe { libc::syscall(libc::SYS_socket, domain, ty, protocol) }).map(|fd| fd as c_int)
+    ok(unsafe { kernel!(libc::SYS_socket, domain, ty, protocol) }).map(|fd| fd as c_int)
 }
 
 /// `close(2)` of a descriptor of our own.
 pub fn close(fd: c_int) {
     // SAFETY: no memory involved.
-    unsafe { libc::syscall(libc::SYS_close, fd) };
+    unsafe { kernel!(libc::SYS_close, fd) };
 }
 
 /// `bind(2)` to an IPv6 address.
 pub fn bind(fd: c_int, addr: &SocketAddrV6) -> Result<(), c_int> {
     let raw = to_raw(addr);
     // SAFETY: `raw` outlives the call.
-    ok(unsafe { libc::syscall(libc::SYS_bind, fd, &raw const raw, size_of::<sockaddr_in6>()) }).map(drop)
+    ok(unsafe { kernel!(libc::SYS_bind, fd, &raw const raw, size_of::<sockaddr_in6>()) }).map(drop)
 }
 
 /// `connect(2)` to an IPv6 address.
 pub fn connect(fd: c_int, addr: &SocketAddrV6) -> Result<(), c_int> {
     let raw = to_raw(addr);
     // SAFETY: `raw` outlives the call.
-    ok(unsafe { libc::syscall(libc::SYS_connect, fd, &raw const raw, size_of::<sockaddr_in6>()) }).map(drop)
+    ok(unsafe { kernel!(libc::SYS_connect, fd, &raw const raw, size_of::<sockaddr_in6>()) }).map(drop)
 }
 
 /// `connect(2)` to AF_UNSPEC: dissolves the association.
 pub fn disconnect(fd: c_int) -> Result<(), c_int> {
     let raw = libc::sockaddr { sa_family: libc::AF_UNSPEC as u16, sa_data: [0; 14] };
     // SAFETY: `raw` outlives the call.
-    ok(unsafe { libc::syscall(libc::SYS_connect, fd, &raw const raw, size_of::<libc::sockaddr>()) }).map(drop)
+    ok(unsafe { kernel!(libc::SYS_connect, fd, &raw const raw, size_of::<libc::sockaddr>()) }).map(drop)
 }
 
 /// `getsockname(2)` of an IPv6 socket; `None` if it is none.
@@ -118,7 +119,7 @@ pub fn local_name(fd: c_int) -> Option<SocketAddrV6> {
     let mut raw = to_raw(&SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0));
     let mut len = size_of::<sockaddr_in6>() as socklen_t;
     // SAFETY: both pointers are valid for writes of the sizes they stand for.
-    ok(unsafe { libc::syscall(libc::SYS_getsockname, fd, &raw mut raw, &raw mut len) }).ok()?;
+    ok(unsafe { kernel!(libc::SYS_getsockname, fd, &raw mut raw, &raw mut len) }).ok()?;
     v6_of(&raw)
 }
 
@@ -128,7 +129,7 @@ pub fn has_peer(fd: c_int) -> bool {
     let mut raw: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
     let mut len = size_of::<libc::sockaddr_storage>() as socklen_t;
     // SAFETY: both pointers are valid for writes of the sizes they stand for.
-    unsafe { libc::syscall(libc::SYS_getpeername, fd, &raw mut raw, &raw mut len) == 0 }
+    unsafe { kernel!(libc::SYS_getpeername, fd, &raw mut raw, &raw mut len) == 0 }
 }
 
 /// `getsockopt(2)` of a C int.
@@ -142,7 +143,7 @@ pub fn get_option<T: Copy>(fd: c_int, level: c_int, name: c_int, value: &mut T) 
     let mut len = size_of::<T>() as socklen_t;
     let p = (&raw mut *value).cast::<c_void>();
     // SAFETY: both pointers are valid for writes of the sizes they stand for.
-    ok(unsafe { libc::syscall(libc::SYS_getsockopt, fd, level, name, p, &raw mut len) }).map(|_| len as usize)
+    ok(unsafe { kernel!(libc::SYS_getsockopt, fd, level, name, p, &raw mut len) }).map(|_| len as usize)
 }
 
 /// Has the host this address, so that a socket can be bound to it?
@@ -164,7 +165,7 @@ pub fn is_on_device(fd: c_int) -> bool {
 /// `setsockopt(2)` of octets.
 pub fn set_option(fd: c_int, level: c_int, name: c_int, value: &[u8]) -> Result<(), c_int> {
     // SAFETY: `value` is readable for its length.
-    ok(unsafe { libc::syscall(libc::SYS_setsockopt, fd, level, name, value.as_ptr(), value.len()) }).map(drop)
+    ok(unsafe { kernel!(libc::SYS_setsockopt, fd, level, name, value.as_ptr(), value.len()) }).map(drop)
 }
 
 /// `setsockopt(2)` of a C int.
@@ -190,7 +191,7 @@ pub fn is_pipe(fd: c_int) -> bool {
     // SAFETY: all zero is a valid value of this plain structure.
     let mut st: libc::stat = unsafe { std::mem::zeroed() };
     // SAFETY: the pointer is valid for writes of the size it stands for.
-    let r = ok(unsafe { libc::syscall(libc::SYS_fstat, fd, &raw mut st) });
+    let r = ok(unsafe { kernel!(libc::SYS_fstat, fd, &raw mut st) });
     r.is_ok() && st.st_mode & libc::S_IFMT == libc::S_IFIFO
 }
 
@@ -201,21 +202,21 @@ pub fn is_empty_pipe(fd: c_int) -> Option<bool> {
     }
     let mut octets: c_int = 0;
     // SAFETY: the pointer is valid for writes of the size it stands for.
-    ok(unsafe { libc::syscall(libc::SYS_ioctl, fd, libc::FIONREAD, &raw mut octets) }).ok()?;
+    ok(unsafe { kernel!(libc::SYS_ioctl, fd, libc::FIONREAD, &raw mut octets) }).ok()?;
     Some(octets == 0)
 }
 
 /// The process, asked of the kernel: a vfork child answers another number than its parent.
 pub fn pid() -> u32 {
     // SAFETY: no memory involved.
-    unsafe { libc::syscall(libc::SYS_getpid) as u32 }
+    unsafe { kernel!(libc::SYS_getpid) as u32 }
 }
 
 /// Random octets of the kernel, for port numbers; `None` on a kernel that has none yet.
 pub fn random_u32() -> Option<u32> {
     let mut b = [0u8; 4];
     // SAFETY: `b` is writable for its length.
-    let n = unsafe { libc::syscall(libc::SYS_getrandom, b.as_mut_ptr(), b.len(), libc::GRND_NONBLOCK) };
+    let n = unsafe { kernel!(libc::SYS_getrandom, b.as_mut_ptr(), b.len(), libc::GRND_NONBLOCK) };
     (n == 4).then(|| u32::from_ne_bytes(b))
 }
 
@@ -228,7 +229,7 @@ fn ready(fd: c_int, events: libc::c_short) -> bool {
     let mut p = libc::pollfd { fd, events, revents: 0 };
     let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `p` and `zero` outlive the call.
-    let n = unsafe { libc::syscall(libc::SYS_ppoll, &raw mut p, 1, &raw const zero, 0usize, 0usize) };
+    let n = unsafe { kernel!(libc::SYS_ppoll, &raw mut p, 1, &raw const zero, 0usize, 0usize) };
     n == 1 && p.revents & events != 0
 }
 
@@ -242,7 +243,7 @@ pub fn hold_back(fd: c_int, data: &[u8]) -> bool {
     let flags = libc::MSG_MORE | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: `data` is readable for its length.
     let n = unsafe {
-        libc::syscall(libc::SYS_sendto, fd, data.as_ptr(), data.len(), flags, std::ptr::null::<c_void>(), 0)
+        kernel!(libc::SYS_sendto, fd, data.as_ptr(), data.len(), flags, std::ptr::null::<c_void>(), 0)
     };
     n == data.len() as c_long
 }
@@ -252,7 +253,7 @@ pub fn drop_held_back(fd: c_int) {
     let flags = libc::MSG_MORE | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     let nowhere = std::ptr::without_provenance::<c_void>(1);
     // SAFETY: the kernel finds that nothing can be read there.
-    unsafe { libc::syscall(libc::SYS_sendto, fd, nowhere, 1usize, flags, std::ptr::null::<c_void>(), 0) };
+    unsafe { kernel!(libc::SYS_sendto, fd, nowhere, 1usize, flags, std::ptr::null::<c_void>(), 0) };
 }
 
 /// Is there an interface with this index?
@@ -260,4 +261,15 @@ pub fn has_interface(index: u32) -> bool {
     let mut name = [0u8; libc::IF_NAMESIZE];
     // SAFETY: `name` has room for the longest name.
     !unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) }.is_null()
+}
+
+/// Could the process have `octets` more memory? Rust ends a process that could not, and limits (`setrlimit`) may leave it
+/// little.
+pub fn room(octets: usize) -> bool {
+    let (kind, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a fresh mapping, at an address of the kernel's choice, that nobody has seen when it goes.
+    unsafe {
+        let at = kernel!(libc::SYS_mmap, 0usize, octets, kind, flags | libc::MAP_NORESERVE, -1isize, 0usize);
+        at != -1 && kernel!(libc::SYS_munmap, at, octets) == 0
+    }
 }

@@ -8,6 +8,7 @@ use super::close::before_close;
 use super::life::{adopt, connected};
 use super::{activate, learn_port};
 use crate::addr::is_servable;
+use crate::driver::kernel::kernel;
 use libc::{c_int, sockaddr_in6, socklen_t};
 use std::net::{Ipv6Addr, SocketAddrV6};
 
@@ -88,6 +89,6 @@ fn peer_name(fd: c_int) -> Option<SocketAddrV6> {
     let mut raw = sys::to_raw(&SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0));
     let mut len = size_of::<sockaddr_in6>() as socklen_t;
     // SAFETY: both pointers are valid for writes of the sizes they stand for.
-    let r = unsafe { libc::syscall(libc::SYS_getpeername, fd, &raw mut raw, &raw mut len) };
+    let r = unsafe { kernel!(libc::SYS_getpeername, fd, &raw mut raw, &raw mut len) };
     (r == 0).then(|| sys::v6_of(&raw)).flatten()
 }

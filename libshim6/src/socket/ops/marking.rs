@@ -10,6 +10,7 @@ use super::super::{cmsg, options, sys};
 use super::rewritten::UDP_SEGMENT;
 use super::way::MSG_PROBE;
 use crate::driver::cell::Marking;
+use crate::driver::kernel::kernel;
 use libc::{c_int, msghdr, socklen_t};
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::atomic::Ordering::Relaxed;
@@ -97,7 +98,7 @@ pub(super) fn refused(fd: c_int, to: &SocketAddrV6, control: &[u8], local: Ipv6A
     (msg.msg_control, msg.msg_controllen) = (rest.as_mut_ptr().cast(), used as _);
     let flags = MSG_PROBE | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: the header points to locals.
-    let r = unsafe { libc::syscall(libc::SYS_sendmsg, fd, &raw const msg, flags) };
+    let r = unsafe { kernel!(libc::SYS_sendmsg, fd, &raw const msg, flags) };
     // Others are about the path, which is not the one that the datagram takes.
     let about_data = matches!(errno(), libc::EINVAL | libc::ENODEV | libc::EPERM | libc::EOPNOTSUPP);
     (r < 0 && about_data).then(errno)

@@ -13,6 +13,7 @@ use super::send::MAX_BATCH;
 use super::{active, engine, is_path_error, learn_port, note_received, own_cell, quick, unconnected};
 use crate::addr::{LocatorPair, UlidPair, is_servable};
 use crate::driver::cell::Cell;
+use crate::driver::kernel::kernel;
 use crate::engine::LocatorInfo;
 use libc::{c_int, c_void, iovec, msghdr, sockaddr, socklen_t};
 use std::net::{Ipv6Addr, SocketAddrV6};
@@ -291,7 +292,7 @@ fn discard(fd: c_int) {
     let mut b = [0u8; 1];
     // SAFETY: `b` is writable for its length.
     slow(|| unsafe {
-        libc::syscall(
+        kernel!(
             libc::SYS_recvfrom,
             fd,
             b.as_mut_ptr(),

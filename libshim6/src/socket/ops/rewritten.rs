@@ -9,6 +9,7 @@ use super::{engine, keep, marking, note_sent, zero_copy};
 use crate::addr::UlidPair;
 use crate::driver::build_udp;
 use crate::driver::cell::{Cell, Forward};
+use crate::driver::kernel::kernel;
 use crate::driver::udp::Sum;
 use libc::{c_int, iovec};
 use std::io::IoSlice;
@@ -247,7 +248,7 @@ pub(super) fn send_packets(
 /// Is it a blocking call on a blocking socket?
 pub(in super::super) fn may_wait(fd: c_int, flags: c_int) -> bool {
     // SAFETY: F_GETFL takes no argument and touches no memory.
-    let get = || unsafe { libc::syscall(libc::SYS_fcntl, fd, libc::F_GETFL) };
+    let get = || unsafe { kernel!(libc::SYS_fcntl, fd, libc::F_GETFL) };
     flags & libc::MSG_DONTWAIT == 0
         && guard::slow(get).is_some_and(|f| f >= 0 && f as c_int & libc::O_NONBLOCK == 0)
 }

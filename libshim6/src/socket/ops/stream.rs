@@ -8,6 +8,7 @@ use super::super::{Bypass, Outcome, real, sys};
 use super::send::{self, transmit};
 use super::way::{Out, Way, way};
 use super::{active, recv};
+use crate::driver::kernel::kernel;
 use libc::{c_int, c_long, c_uint, c_void, iovec, off_t, size_t};
 
 /// Data that one call takes, as much as the pipe inside the kernel's call holds.
@@ -73,8 +74,8 @@ pub unsafe fn sendfile(fd: c_int, from: c_int, offset: *mut off_t, count: size_t
         // SAFETY: `buffer` is writable for its length; `offset` was looked at above.
         unsafe {
             match offset.is_null() {
-                true => libc::syscall(libc::SYS_read, from, buffer.as_mut_ptr(), buffer.len()),
-                false => libc::syscall(libc::SYS_pread64, from, buffer.as_mut_ptr(), buffer.len(), *offset),
+                true => kernel!(libc::SYS_read, from, buffer.as_mut_ptr(), buffer.len()),
+                false => kernel!(libc::SYS_pread64, from, buffer.as_mut_ptr(), buffer.len(), *offset),
             }
         }
     };
@@ -120,7 +121,7 @@ pub unsafe fn splice(
     }
     let take = |buffer: &mut [u8]| {
         // SAFETY: `buffer` is writable for its length.
-        unsafe { libc::syscall(libc::SYS_read, from, buffer.as_mut_ptr(), buffer.len()) }
+        unsafe { kernel!(libc::SYS_read, from, buffer.as_mut_ptr(), buffer.len()) }
     };
     let more = if flags & libc::SPLICE_F_MORE != 0 { libc::MSG_MORE } else { 0 };
     carried(&socket, fd, len, more, take)

@@ -4,6 +4,7 @@
 use super::super::guard::{errno, set_errno};
 use super::super::sys;
 use super::way::Out;
+use crate::driver::kernel::kernel;
 use libc::{c_int, iovec, msghdr, socklen_t};
 use std::net::SocketAddrV6;
 
@@ -37,5 +38,5 @@ fn give(fd: c_int, to: &SocketAddrV6, mut data: iovec, flags: c_int) -> bool {
     (msg.msg_iov, msg.msg_iovlen) = (&raw mut data, 1);
     let flags = flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: the header points to locals, and to data that the kernel may read, or finds that it cannot.
-    unsafe { libc::syscall(libc::SYS_sendmsg, fd, &raw const msg, flags) >= 0 }
+    unsafe { kernel!(libc::SYS_sendmsg, fd, &raw const msg, flags) >= 0 }
 }

@@ -8,6 +8,7 @@ use super::super::{Bypass, Outcome, backend, sys};
 use super::{Abi, Call};
 use crate::driver::Configured;
 use crate::driver::cell::{Cell, ContextView, Forward};
+use crate::driver::kernel::kernel;
 use crate::engine::Settings;
 use libc::{c_int, socklen_t};
 use std::sync::{Arc, MutexGuard};
@@ -85,7 +86,7 @@ pub(super) fn find(fd: c_int) -> Result<Pinned, Outcome<c_int>> {
     let mut len = size_of::<c_int>() as socklen_t;
     // SAFETY: both pointers are valid for writes of the sizes they stand for.
     let r = unsafe {
-        libc::syscall(libc::SYS_getsockopt, fd, libc::SOL_SOCKET, libc::SO_TYPE, &raw mut kind, &raw mut len)
+        kernel!(libc::SYS_getsockopt, fd, libc::SOL_SOCKET, libc::SO_TYPE, &raw mut kind, &raw mut len)
     };
     if r != 0 {
         return Err(fail(errno()));
