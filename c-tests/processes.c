@@ -16,19 +16,32 @@ extern char **environ;
 static volatile int stop;
 static int shared_port;
 
+/* A kernel that looks for the receiver while another socket is connected misses it once in a million times, with the
+ * library or without. */
+static void until_it_comes(int from, int to, const struct sockaddr_in6 *name, struct sockaddr_in6 *source)
+{
+    char b[4];
+    for (;;) {
+        socklen_t len = sizeof *source;
+        CHECK(sendto(from, "x", 1, 0, (const void *)name, name == NULL ? 0 : sizeof *name) == 1);
+        if (recvfrom(to, b, sizeof b, 0, (void *)source, &len) == 1)
+            return;
+        CHECK(errno == EAGAIN);
+    }
+}
+
 static void *talk(void *unused)
 {
     (void)unused;
+    struct timeval second = { .tv_sec = 1 };
     while (!stop) {
-        char b[4];
-        struct sockaddr_in6 from;
-        socklen_t len = sizeof from;
+        struct sockaddr_in6 from, unused_too;
         int port;
         int s = bound("::", &port), c = to_peer(B, port);
-        CHECK(send(c, "x", 1, 0) == 1);
-        CHECK(recvfrom(s, b, 4, 0, SA(from), &len) == 1);
-        CHECK(sendto(s, "y", 1, 0, SA(from), len) == 1);
-        CHECK(recv(c, b, 4, 0) == 1);
+        CHECK(setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &second, sizeof second) == 0);
+        CHECK(setsockopt(c, SOL_SOCKET, SO_RCVTIMEO, &second, sizeof second) == 0);
+        until_it_comes(c, s, NULL, &from);
+        until_it_comes(s, c, &from, &unused_too);
         close(dup(c));
         close(s);
         close(c);

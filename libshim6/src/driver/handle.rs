@@ -252,8 +252,7 @@ impl Handle {
                 _ => return,
             }
             drop(thread);
-            // No sleep: sandboxes that kill for it let threads wait for locks, as this does.
-            std::thread::park_timeout(Duration::from_millis(1));
+            sys::wait_a_millisecond();
         }
     }
 

@@ -150,6 +150,15 @@ pub fn check(result: c_long) -> io::Result<c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
+/// Wait a little, as for a lock that nobody gives back. Sandboxes that kill for a sleep let threads wait for locks.
+pub fn wait_a_millisecond() {
+    let lock = 0u32;
+    let most = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+    let op = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+    // SAFETY: both locals outlive the call, which only reads them.
+    unsafe { kernel!(libc::SYS_futex, &raw const lock, op, 0, &raw const most, 0usize, 0) };
+}
+
 /// `close(2)`; errors mean nothing here.
 pub fn close(fd: RawFd) {
     // SAFETY: no memory involved; callers own `fd`.
