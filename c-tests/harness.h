@@ -158,6 +158,17 @@ static inline void ended_well(pid_t pid)
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
+/* A forked child uses the same sockets. */
+static inline void echo_in_child(int server, int client)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        echo(server, client);
+        _exit(0);
+    }
+    ended_well(pid);
+}
+
 static inline void same_address(const struct sockaddr_in6 *a, const char *text, int port)
 {
     struct sockaddr_in6 b = address(text, port);

@@ -434,12 +434,7 @@ static void pitfall_15_one_instance_and_descriptors_in_messages(void)
         CHECK(other_send(fd, "x", 1, 0) == 1 && recv(s, b, 4, 0) == 1);
         close(fd);
         echo(s, c);
-        pid_t pid = fork();
-        if (pid == 0) {
-            echo(s, c);
-            _exit(0);
-        }
-        ended_well(pid);
+        echo_in_child(s, c);
         CHECK(dlclose(handle) == 0);
         echo(s, c);
     }

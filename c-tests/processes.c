@@ -61,14 +61,8 @@ static void *forks(void *unused)
             int port;
             int s = bound("::", &port), c = to_peer(B, port);
             echo(s, c);
-            if (i % 10 == 0) {
-                pid_t again = fork();
-                if (again == 0) {
-                    echo(s, c);
-                    _exit(0);
-                }
-                ended_well(again);
-            }
+            if (i % 10 == 0)
+                echo_in_child(s, c);
             _exit(0);
         }
         ended_well(pid);
@@ -551,12 +545,7 @@ static void little_memory(void)
             CHECK(setrlimit(RLIMIT_DATA, &r) == 0);
             server_and_client(&s, &c);
             echo(s, c);
-            pid_t again = fork();
-            if (again == 0) {
-                echo(s, c);
-                _exit(0);
-            }
-            ended_well(again);
+            echo_in_child(s, c);
             _exit(0);
         }
         ended_well(pid);
