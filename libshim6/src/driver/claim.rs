@@ -31,14 +31,12 @@ pub struct Claim {
 impl Claim {
     /// Draw a prefix that no other engine holds, and hold it.
     pub fn new(rng: &mut dyn Rng) -> io::Result<Claim> {
-        let held = sys::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0)?;
-        let asks = sys::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0)?;
+        let asks = unix_socket()?;
         // 64 failures in a row would mean that nearly all of 65536 prefixes are taken.
         for _ in 0..64 {
             let prefix = rng.u32() as u16;
-            let (name, len) = tag_name(prefix);
-            match sys::bind(held.raw(), &name, len) {
-                Ok(()) => {
+            match take(tag_name(prefix)) {
+                Ok(held) => {
                     return Ok(Claim {
                         prefix,
                         _held: held,
@@ -70,12 +68,8 @@ impl Claim {
         {
             return *answer;
         }
-        let (name, len) = tag_name(prefix);
-        // Only ECONNREFUSED says that there is no such name; in doubt we leave the answer to others.
-        let answer = match sys::connect(self.asks.raw(), &name, len) {
-            Ok(()) => true,
-            Err(e) => e.raw_os_error() != Some(libc::ECONNREFUSED),
-        };
+        // In doubt we leave the answer to others.
+        let answer = !is_free(&self.asks, tag_name(prefix));
         if known.len() >= CACHE {
             known.clear();
         }
@@ -127,17 +121,20 @@ impl DefaultClaims {
         let mut held = self.0.lock();
         let Held { singly, shares } = &mut *held;
         let number = share_of(ulids);
-        let (single, share) = (single_name(ulids), abstract_name(&format!("shim6-fii0-share-{number}")));
-        if singly.contains_key(&ulids) {
+        let in_use = |(_, pairs): &(sys::OwnFd, HashSet<UlidPair>)| pairs.contains(&ulids);
+        if singly.contains_key(&ulids) || shares.get(&number).is_some_and(in_use) {
             return true;
         }
+        let single = abstract_name(&format!("shim6-fii0-{}-{}", ulids.local, ulids.peer));
+        let share = abstract_name(&format!("shim6-fii0-share-{number}"));
+        let Ok(asks) = unix_socket() else { return false };
         if let Some((_, pairs)) = shares.get_mut(&number) {
-            return pairs.contains(&ulids) || is_free(single) && pairs.insert(ulids);
+            return is_free(&asks, single) && pairs.insert(ulids);
         }
         let alone = singly.len() < MAX_SINGLE;
         let (ours, other) = if alone { (single, share) } else { (share, single) };
         let Ok(name) = take(ours) else { return false };
-        if !is_free(other) {
+        if !is_free(&asks, other) {
             return false;
         }
         if alone {
@@ -168,19 +165,19 @@ fn share_of(ulids: UlidPair) -> usize {
     octets.as_flattened().iter().fold(0usize, |sum, o| (sum * 31 + usize::from(*o)) % 65521) % SHARES
 }
 
-fn single_name(ulids: UlidPair) -> (libc::sockaddr_un, usize) {
-    abstract_name(&format!("shim6-fii0-{}-{}", ulids.local, ulids.peer))
+fn unix_socket() -> io::Result<sys::OwnFd> {
+    sys::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0)
 }
 
+/// Hold a name as long as what is returned.
 fn take((name, len): (libc::sockaddr_un, usize)) -> io::Result<sys::OwnFd> {
-    let fd = sys::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0)?;
+    let fd = unix_socket()?;
     sys::bind(fd.raw(), &name, len).map(|()| fd)
 }
 
-/// Has nobody this name? In doubt somebody has.
-fn is_free((name, len): (libc::sockaddr_un, usize)) -> bool {
-    let asked = sys::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0).map(|fd| sys::connect(fd.raw(), &name, len));
-    matches!(asked, Ok(Err(e)) if e.raw_os_error() == Some(libc::ECONNREFUSED))
+/// Has nobody this name? Only ECONNREFUSED says so.
+fn is_free(asks: &sys::OwnFd, (name, len): (libc::sockaddr_un, usize)) -> bool {
+    sys::connect(asks.raw(), &name, len).is_err_and(|e| e.raw_os_error() == Some(libc::ECONNREFUSED))
 }
 
 fn tag_name(prefix: u16) -> (libc::sockaddr_un, usize) {
