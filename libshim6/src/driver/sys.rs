@@ -1,6 +1,7 @@
 //! System calls of the driver, and the table of its own descriptors.
 //!
-//! Everything goes through `syscall(2)`: under the preload library the libc names lead back into our own hooks.
+//! Everything goes to the kernel directly ([`super::kernel`]): under the preload library the libc names lead back into our
+//! own hooks.
 //! Own descriptors live at high numbers with CLOEXEC and are listed in a static table, so that the hooks can keep
 //! close loops away from them and a forked child can drop them without taking a lock.
 

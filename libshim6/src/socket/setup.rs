@@ -161,7 +161,7 @@ fn hold(socket: &Pinned, fd: c_int, cell: Arc<Cell>, limit: Duration) -> bool {
         inner.waiting = Some(Waiting { send_buffer, peer: inner.peer, cell: cell.clone() });
         socket.set(flag::WAITING, true);
         // As much as an application's datagram may need is refused where IPV6_DONTFRAG is set.
-        (sys::hold_back(fd, &DATA) || sys::hold_back(fd, &DATA[..1200]))
+        (sys::hold_back(fd, &DATA, None, 0) || sys::hold_back(fd, &DATA[..1200], None, 0))
             && sys::set_int(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, 1).is_ok()
             && !sys::writable(fd)
     };

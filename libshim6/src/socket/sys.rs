@@ -1,4 +1,4 @@
-//! Our own system calls, by `syscall(2)`: they reach no hook and are no cancellation points.
+//! Our own system calls, past every library: they reach no hook and are no cancellation points.
 
 use super::memory;
 use crate::driver::kernel::kernel;
@@ -238,13 +238,16 @@ pub fn writable(fd: c_int) -> bool {
     ready(fd, libc::POLLOUT)
 }
 
-/// Give a datagram to the kernel that it holds back.
-pub fn hold_back(fd: c_int, data: &[u8]) -> bool {
-    let flags = libc::MSG_MORE | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    // SAFETY: `data` is readable for its length.
-    let n = unsafe {
-        kernel!(libc::SYS_sendto, fd, data.as_ptr(), data.len(), flags, std::ptr::null::<c_void>(), 0)
+/// Give a datagram to the kernel that it holds back; `to`: where the socket is not connected. More flags may be given.
+pub fn hold_back(fd: c_int, data: &[u8], to: Option<&SocketAddrV6>, flags: c_int) -> bool {
+    let flags = flags | libc::MSG_MORE | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    let name = to.map(to_raw);
+    let (at, len) = match &name {
+        Some(name) => ((&raw const *name), size_of::<sockaddr_in6>()),
+        None => (std::ptr::null(), 0),
     };
+    // SAFETY: `data` is readable for its length, and so is the name, if there is one.
+    let n = unsafe { kernel!(libc::SYS_sendto, fd, data.as_ptr(), data.len(), flags, at, len) };
     n == data.len() as c_long
 }
 
