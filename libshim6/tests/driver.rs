@@ -8,7 +8,6 @@ use driver_lab::{Lab, SEND_TIMEOUT, wait_for};
 use shim6::addr::{ContextTag, LocatorPair};
 use shim6::driver::cell::Forward;
 use shim6::driver::{self, StartError, clock};
-use shim6::engine::Bare;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
@@ -155,13 +154,9 @@ fn icmp_errors_come_in() {
     let a = &lab.a;
     lab.b.run("sysctl -qw net.ipv6.conf.all.forwarding=1; ip -6 route add unreachable 2001:db8:ffff::/48");
     lab.b.run("ip -6 route add 2001:db8:fffe::/48 via fe80::a2 dev b2 mtu 1300");
-    let to = |peer: &str| Forward {
-        locators: LocatorPair { local: a.addresses[0], peer: peer.parse().unwrap() },
-        ifindex: 0,
-        peer_tag: ContextTag::new(1),
-        mtu: 1500,
-        bare: Bare::No,
-        marking: Default::default(),
+    let to = |peer: &str| {
+        let locators = LocatorPair { local: a.addresses[0], peer: peer.parse().unwrap() };
+        Forward::new(locators, 0, ContextTag::new(1), 1500)
     };
     let errors = || a.handle.counters().icmp_errors;
     let send = |f: &Forward, n| a.handle.send_payload(&a.cell, f, 17, &vec![0; n]).unwrap();

@@ -48,6 +48,13 @@ pub struct Forward {
     pub marking: Marking,
 }
 
+impl Forward {
+    /// With extension header, and nothing that an application wants.
+    pub fn new(locators: LocatorPair, ifindex: u32, peer_tag: ContextTag, mtu: u32) -> Forward {
+        Forward { locators, ifindex, peer_tag, mtu, bare: Bare::No, marking: Marking::default() }
+    }
+}
+
 /// Fields of the IPv6 header that an application may set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Marking {
@@ -392,14 +399,7 @@ impl Cell {
             mtus.push((pair, mtu));
             mtu
         });
-        Ok(Some(Forward {
-            locators: pair,
-            ifindex,
-            peer_tag,
-            mtu,
-            bare: Bare::No,
-            marking: Marking::default(),
-        }))
+        Ok(Some(Forward::new(pair, ifindex, peer_tag, mtu)))
     }
 
     /// Engine thread: what was learned of a path MTU; `None` forgets all.

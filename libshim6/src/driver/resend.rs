@@ -9,12 +9,12 @@
 //! as fit the ring in one burst would overflow the receive buffer of the peer's program. Without the request nothing is copied,
 //! and a datagram costs one load.
 
-use super::cell::{CellKey, Forward, Marking, Meter, attention};
+use super::cell::{CellKey, Forward, Meter, attention};
 use super::clock;
 use super::run::Runner;
 use super::shared::Counters;
 use crate::addr::ContextTag;
-use crate::engine::{Bare, ContextInfo};
+use crate::engine::ContextInfo;
 use crate::event::SwitchCause;
 use crate::time::Time;
 use parking_lot::Mutex;
@@ -277,8 +277,7 @@ impl Runner {
         let forward = self.tracked.get(&key).and_then(|t| t.cell.forward());
         let pair = forward.map_or(key.ulids.as_locators(), |f| f.locators);
         let (ifindex, mtu) = (self.ifindex(pair), self.mtu(now, pair));
-        let (bare, marking) = (Bare::No, Marking::default());
-        let by = Forward { locators: pair, ifindex, peer_tag: tag, mtu, bare, marking };
+        let by = Forward::new(pair, ifindex, tag, mtu);
         let sender = &self.shared.sender;
         let sent = |k: &&Kept| sender.send_payload(&by, mtu, k.protocol, &k.packet).is_ok();
         kept.iter().filter(sent).count()

@@ -2,7 +2,7 @@
 //! engine, and carries out what it wants.
 
 use super::addresses::Addresses;
-use super::cell::{CellKey, Forward, Marking};
+use super::cell::{CellKey, Forward};
 use super::claim::{CACHED, Claim, DefaultClaims};
 use super::console::{self, Console, Request};
 use super::deliver::Delivery;
@@ -595,8 +595,8 @@ impl Runner {
             return None;
         }
         let (peer_tag, ifindex) = (info.peer_tag?, self.ifindex(locators));
-        let (mtu, marking) = (self.mtu(now, locators), Marking::default());
-        Some(Forward { locators, ifindex, peer_tag, mtu, bare: info.bare, marking })
+        let forward = Forward::new(locators, ifindex, peer_tag, self.mtu(now, locators));
+        Some(Forward { bare: info.bare, ..forward })
     }
 
     pub(super) fn mtu(&mut self, now: Time, pair: LocatorPair) -> u32 {

@@ -15,7 +15,7 @@ use crate::driver::cell::{Cell, ContextView, Forward};
 use crate::driver::host::{DeliverTo, SocketHost, UlidLoss};
 use crate::driver::testing::{in_netns, run};
 use crate::driver::{Arrival, Configured, build_udp};
-use crate::engine::{Bare, Feedback, LocatorError, LocatorInfo, Settings};
+use crate::engine::{Feedback, LocatorError, LocatorInfo, Settings};
 use libc::{c_int, c_void, socklen_t};
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
@@ -178,15 +178,7 @@ fn associate(cell: &Cell, forward: bool) {
         ..ContextView::default()
     });
     let locators = LocatorPair { local: ip("2001:db8:7::1"), peer: ip("2001:db8:7::2") };
-    let forward = forward.then_some(Forward {
-        locators,
-        ifindex: 1,
-        peer_tag: ContextTag::new(5),
-        mtu: 1500,
-        bare: Bare::No,
-        marking: Default::default(),
-    });
-    cell.set_forward(forward);
+    cell.set_forward(forward.then(|| Forward::new(locators, 1, ContextTag::new(5), 1500)));
 }
 
 /// A shim socket whose calls go through `ops`, as the hooks make them.
