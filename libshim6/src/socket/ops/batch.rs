@@ -8,7 +8,7 @@ use super::named::{Control, header};
 use super::rewritten::{IPV6_AND_UDP, is_readable, rewritten, segment_size, send_packets, slices};
 use super::send::{MAX_BATCH, describe, not_sent};
 use super::spare::{KEPT, Spare};
-use super::way::{Out, Way, source, way};
+use super::way::{Out, Way, way};
 use super::{activated, ancillary, keep, learn_port, marking, note_sent, quick};
 use crate::driver::build_udp;
 use crate::driver::cell::{Cell, Forward};
@@ -150,11 +150,6 @@ unsafe fn run(socket: &Pinned, fd: c_int, msgs: &mut [mmsghdr], flags: c_int) ->
     let chosen = first.as_ref().map_or(Way::Plain, |out| way(socket, fd, out));
     match chosen {
         Way::Rewritten(cell, forward, to) => {
-            let (local, asked) = (cell.ulids().local, first.as_ref().and_then(|out| source(out.control)));
-            if asked.is_some_and(|a| a != local) {
-                // SAFETY: as above.
-                return unsafe { batch(socket, fd, &mut msgs[..1], flags, Way::Plain) };
-            }
             // SAFETY: as above.
             Ok(unsafe { train(socket, fd, msgs, flags, (&cell, forward, to)) })
         }

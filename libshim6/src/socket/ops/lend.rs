@@ -166,10 +166,9 @@ pub(super) unsafe fn give_back(app: &mut msghdr, own: &msghdr, lent: &Lent, show
             let room = room(app);
             // The kernel tells nobody that it could not write there.
             let lacks = room > 0 && !sys::can_write(app.msg_control, room);
-            let space = match room {
-                0 => &mut [][..],
-                _ if lacks => &mut [][..],
-                n => std::slice::from_raw_parts_mut(app.msg_control.cast::<u8>(), n),
+            let space = match room == 0 || lacks {
+                true => &mut [][..],
+                false => std::slice::from_raw_parts_mut(app.msg_control.cast::<u8>(), room),
             };
             let keep = |c: &cmsg::Cmsg<'_>| match (cmsg::is_pktinfo(c), cmsg::is_flowinfo(c)) {
                 (true, _) => !lent.hide,

@@ -18,8 +18,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// Most octets of a UDP datagram over IPv6 (no jumbograms).
 pub(super) const MAX_DATA: usize = 65_527;
+/// Octets of an IPv6 header.
+const IPV6: usize = 40;
 /// Octets of the headers of an untagged UDP datagram.
-pub(super) const IPV6_AND_UDP: usize = 48;
+pub(super) const IPV6_AND_UDP: usize = IPV6 + 8;
 /// UDP_SEGMENT of <linux/udp.h>.
 pub(super) const UDP_SEGMENT: c_int = 103;
 
@@ -88,7 +90,7 @@ pub(super) unsafe fn rewritten(
     });
     match built {
         // The payload extension header is not the application's affair.
-        Some(Ok(())) if packets.iter().any(|p| p.len() + 40 > forward.mtu as usize) => {
+        Some(Ok(())) if packets.iter().any(|p| p.len() + IPV6 > forward.mtu as usize) => {
             if guard::slow(|| marking::forbids_fragments(socket, fd, out.control)).unwrap_or(false) {
                 return fail(libc::EMSGSIZE);
             }

@@ -8,7 +8,7 @@ use super::super::table::Pinned;
 use super::super::{Bypass, Outcome, guard, real, setup, sys, table};
 use super::named::named;
 use super::rewritten::{fail, rewritten};
-use super::way::{CellRef, Out, Way, source, way};
+use super::way::{CellRef, Out, Way, way};
 use super::{activated, active, ancillary, keep, learn_port, note_sent, quick};
 use libc::{c_int, c_void, iovec, msghdr, sockaddr, socklen_t};
 use std::sync::atomic::Ordering::Relaxed;
@@ -31,10 +31,6 @@ pub(super) unsafe fn transmit(
     let way = way(socket, fd, out);
     let cell = match &way {
         Way::Lost => return Ok(out.octets() as isize),
-        // From another address than the session's: the kernel's alone, as it would be without the shim.
-        Way::Rewritten(cell, ..) if source(out.control).is_some_and(|a| a != cell.ulids().local) => {
-            return Err(Bypass);
-        }
         Way::Rewritten(cell, forward, to) => {
             // SAFETY: the application's buffers, as it passed them.
             return Ok(unsafe { rewritten(socket, fd, out, cell, forward, to) });

@@ -131,6 +131,16 @@ impl std::ops::Deref for CellRef<'_> {
 }
 
 pub(super) fn way<'a>(socket: &'a Pinned, fd: c_int, out: &Out<'_>) -> Way<'a> {
+    match way_of_pair(socket, fd, out) {
+        // From another address than the session's: the kernel's alone, as it would be without the shim.
+        Way::Rewritten(cell, ..) if source(out.control).is_some_and(|a| a != cell.ulids().local) => {
+            Way::Plain
+        }
+        way => way,
+    }
+}
+
+fn way_of_pair<'a>(socket: &'a Pinned, fd: c_int, out: &Out<'_>) -> Way<'a> {
     if out.flags & NOT_OURS != 0 || out.to == Some(None) {
         return Way::Plain;
     }
