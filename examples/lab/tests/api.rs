@@ -16,11 +16,17 @@ use std::process::{Command, Stdio};
 
 /// Two hosts with three paths, and the server.
 fn bench() -> (Bench, Running) {
+    bench_with("")
+}
+
+/// The same, and the server is run by another command.
+fn bench_with(runner: &str) -> (Bench, Running) {
     let mut bench = Bench::new(3);
     // Nothing fails here but what a test breaks: a machine that is slow for a while must not pass for a dead path
     let words = "--send-timeout 5s --probe-timeout 1s --trigger now --log-level shim6=debug";
     bench.shim.options = words.split(' ').map(str::to_owned).collect();
-    let words = [bench.c_test("api_packets"), "serve".to_owned(), PORT.to_string()];
+    let program = [bench.c_test("api_packets"), "serve".to_owned(), PORT.to_string()];
+    let words: Vec<_> = runner.split_whitespace().map(str::to_owned).chain(program).collect();
     let mut server = bench.start(Side::Server, "server", &words, Some(&bench.shim));
     assert!(wait_for_port(&bench.topology.server, PORT), "{}", server.complaints());
     (bench, server)
@@ -211,6 +217,16 @@ fn locators_are_on_the_wire() {
             assert_eq!(turns, 200, "in turns");
         }
     }
+}
+
+/// The answer to the first datagram comes from the address that the datagram went to, although the server's engine goes on
+/// late after each message: applications know of a context before the peer does.
+#[test]
+fn a_context_serves_from_the_first_datagram_on() {
+    in_lab!();
+    let (bench, _server) =
+        bench_with("strace -f -qq -o /dev/null -e trace=sendmsg -e inject=sendmsg:delay_exit=200000");
+    run(&bench, "api_packets", "locator_as_ulid");
 }
 
 // API-FK-22: what one process pins is nothing to the other, with which it has the ULIDs in common.

@@ -370,7 +370,10 @@ impl Runner {
         if ready & libc::EPOLLERR as u32 != 0 {
             self.receive.discard_errors(ERRORS);
         }
-        self.carry_out(clock::now());
+        let now = clock::now();
+        // Before the R2 of a new context leaves: payload may follow at once, and the application answer it.
+        self.refresh_changed(now);
+        self.carry_out(now);
     }
 
     /// ICMPv6 errors, about anything that this host sent (S6-E-9).
@@ -536,18 +539,12 @@ impl Runner {
                 self.delivery.icmp(&self.shared.counters, &mut self.icmp, d);
                 self.delivery.flush(&self.shared.counters);
             }
-            let changed: Vec<_> = std::iter::from_fn(|| self.engine.poll_changed()).collect();
-            for ulids in &changed {
-                self.refresh(now, CellKey { ulids: *ulids, fii: 0 });
-                for key in self.keys(*ulids).into_iter().filter(|key| key.fii != 0) {
-                    self.refresh(now, key);
-                }
-            }
+            let changed = self.refresh_changed(now);
             self.let_go(now);
             if round == 0 {
                 // Once per turn: a refusal starts probes, which may be refused again.
                 self.control_refused(now, &refused);
-            } else if changed.is_empty() {
+            } else if !changed {
                 break;
             }
             if round >= ROUNDS {
@@ -555,6 +552,18 @@ impl Runner {
                 break;
             }
         }
+    }
+
+    /// Bring the cells up to date whose contexts have changed; tells if there were any.
+    fn refresh_changed(&mut self, now: Time) -> bool {
+        let changed: Vec<_> = std::iter::from_fn(|| self.engine.poll_changed()).collect();
+        for ulids in &changed {
+            self.refresh(now, CellKey { ulids: *ulids, fii: 0 });
+            for key in self.keys(*ulids).into_iter().filter(|key| key.fii != 0) {
+                self.refresh(now, key);
+            }
+        }
+        !changed.is_empty()
     }
 
     fn transmit(&mut self, refused: &mut BTreeSet<LocatorPair>) {
