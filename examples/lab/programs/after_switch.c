@@ -410,6 +410,114 @@ static void lives(int c)
     CHECK(ask(f, "last") == 4);
 }
 
+/* The links take next to nothing from now on, or all again. */
+static void links(int slow)
+{
+    int r = system(slow ? "for i in p1 p2; do LD_PRELOAD= tc qdisc add dev $i root tbf rate 1kbit burst 3000 limit 100000000;"
+                          "done 2>/dev/null"
+                        : "for i in p1 p2; do LD_PRELOAD= tc qdisc del dev $i root; done 2>/dev/null");
+    (void)r;
+}
+
+static void *free_links(void *wait)
+{
+    usleep(wait == NULL ? 50000 : 150000);
+    links(0);
+    return NULL;
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* The interface takes no more, so a send has to wait, or not. */
+static void fill(int c)
+{
+    links(1);
+    int n = 0;
+    while (n < 100000 && send(c, out, 1400, MSG_DONTWAIT) == 1400)
+        n++;
+    errno = 0;
+    FAILS(send(c, out, 1400, MSG_DONTWAIT), EAGAIN);
+}
+
+static void recover(int c)
+{
+    links(0);
+    double end = now() + 10;
+    while (ask(c, "again") < 0 && now() < end)
+        ;
+    usleep(100000);
+    empty(c);
+}
+
+static void full(void)
+{
+    int c = fresh(1);
+    struct timeval none = { 0 }, t = { .tv_usec = 100000 };
+    struct sigaction plain = { .sa_handler = nothing }, again = { .sa_handler = nothing, .sa_flags = SA_RESTART };
+    pthread_t thread, other;
+    CHECK(ask(c, "first") == 5);
+    fill(c);
+    /* SO_SNDTIMEO */
+    CHECK(setsockopt(c, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof t) == 0);
+    double start = now();
+    FAILS(send(c, out, 1400, 0), EAGAIN);
+    CHECK(now() - start > 0.09 && now() - start < 5);
+    struct iovec v = { out, 1400 };
+    struct mmsghdr mm[2] = { { .msg_hdr = { .msg_iov = &v, .msg_iovlen = 1 } },
+                             { .msg_hdr = { .msg_iov = &v, .msg_iovlen = 1 } } };
+    FAILS(sendmmsg(c, mm, 2, 0), EAGAIN);
+    /* With it nothing is begun again. */
+    t = (struct timeval){ .tv_sec = 5 };
+    CHECK(setsockopt(c, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof t) == 0);
+    sigaction(SIGUSR1, &again, NULL);
+    CHECK(pthread_create(&thread, NULL, send_after_signal, NULL) == 0);
+    FAILS(send(c, out, 1400, 0), EINTR);
+    pthread_join(thread, NULL);
+    /* Without it, that is up to the handler. */
+    CHECK(setsockopt(c, SOL_SOCKET, SO_SNDTIMEO, &none, sizeof none) == 0);
+    sigaction(SIGUSR1, &plain, NULL);
+    CHECK(pthread_create(&thread, NULL, send_after_signal, NULL) == 0);
+    FAILS(send(c, out, 1400, 0), EINTR);
+    pthread_join(thread, NULL);
+    recover(c);
+    fill(c);
+    sigaction(SIGUSR1, &again, NULL);
+    CHECK(pthread_create(&thread, NULL, send_after_signal, NULL) == 0);
+    CHECK(pthread_create(&other, NULL, free_links, &c) == 0);
+    CHECK(send(c, out, 1400, 0) == 1400);
+    pthread_join(thread, NULL);
+    pthread_join(other, NULL);
+    recover(c);
+    /* Who waits for room with poll is not called all the time, and with an edge it is called at all. */
+    fill(c);
+    int turns = 0, e = epoll_create1(EPOLL_CLOEXEC), n = -1;
+    for (start = now(); now() - start < 0.2; turns++) {
+        struct pollfd p = { .fd = c, .events = POLLOUT };
+        if (poll(&p, 1, 100) == 1)
+            FAILS(send(c, out, 1400, MSG_DONTWAIT), EAGAIN);
+    }
+    CHECK(turns <= 400);
+    struct epoll_event ev = { .events = EPOLLOUT | EPOLLET };
+    CHECK(epoll_ctl(e, EPOLL_CTL_ADD, c, &ev) == 0);
+    CHECK(pthread_create(&other, NULL, free_links, NULL) == 0);
+    int size = 0, later = 0;
+    socklen_t len = sizeof size;
+    CHECK(getsockopt(c, SOL_SOCKET, SO_SNDBUF, &size, &len) == 0);
+    while (send(c, out, 1400, MSG_DONTWAIT) < 0 && (n = epoll_wait(e, &ev, 1, 5000)) == 1)
+        ;
+    CHECK(n == 1);
+    CHECK(getsockopt(c, SOL_SOCKET, SO_SNDBUF, &later, &len) == 0 && later == size);
+    pthread_join(other, NULL);
+    close(e);
+    recover(c);
+    close(c);
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 4)
@@ -441,6 +549,8 @@ int main(int argc, char **argv)
     printf("packets\n");
     receives(c);
     printf("receives\n");
+    full();
+    printf("full\n");
     lives(c);
     printf("lives\ndone, %d failures\n", failures);
     return failures != 0;

@@ -80,7 +80,7 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if the send buffer is full ([`Handle::wait_writable`]), ENOBUFS, ENOMEM.
+    /// `WouldBlock` if the send buffer is full ([`Handle::payload_fd`]), ENOBUFS, ENOMEM.
     pub fn send_payload(&self, cell: &Cell, f: &Forward, protocol: u8, packet: &[u8]) -> io::Result<()> {
         self.check_alive()?;
         let s = &self.0;
@@ -153,10 +153,10 @@ impl Handle {
         }
     }
 
-    /// Wait until the send buffer of tagged payload has room; `false` on timeout. A negative time waits without end.
-    pub fn wait_writable(&self, timeout_ms: i32) -> io::Result<bool> {
-        self.check_alive()?;
-        self.0.sender.wait_writable(timeout_ms)
+    /// The socket that tagged payload goes by, to wait for room in its send buffer; it blocks where a call does not say
+    /// MSG_DONTWAIT. `None` after the end of the engine.
+    pub fn payload_fd(&self) -> Option<RawFd> {
+        self.0.alive().then(|| self.0.sender.payload_fd())
     }
 
     /// The kernel refused to send on `pair`.

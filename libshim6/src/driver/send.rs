@@ -73,6 +73,8 @@ impl SendSocket {
         let here = sys::sockaddr(Ipv6Addr::LOCALHOST, 0);
         let _ = sys::bind(fd.raw(), &here, size_of::<libc::sockaddr_in6>());
         let payload = sys::socket(libc::AF_INET6, libc::SOCK_RAW, libc::IPPROTO_RAW)?;
+        // For those who wait for room; what is sent never blocks.
+        sys::let_block(payload.raw())?;
         sys::attach_filter(payload.raw(), &filter::drop_all())?;
         sys::set_option(payload.raw(), libc::IPPROTO_IPV6, libc::IPV6_HDRINCL, &(1 as c_int))?;
         sys::set_option(payload.raw(), libc::SOL_SOCKET, libc::SO_SNDBUF, &SEND_BUFFER)?;
@@ -97,9 +99,9 @@ impl SendSocket {
         self.fd.raw()
     }
 
-    /// Wait until there is room in the send buffer for payload; `false` on timeout.
-    pub fn wait_writable(&self, timeout_ms: i32) -> io::Result<bool> {
-        sys::poll(self.payload.raw(), libc::POLLOUT, timeout_ms)
+    /// The socket of payload.
+    pub fn payload_fd(&self) -> c_int {
+        self.payload.raw()
     }
 
     /// Send one packet made of `parts`, from the shim header on, from `pair.local` (S6-E-3).

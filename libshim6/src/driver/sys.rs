@@ -174,6 +174,12 @@ pub fn socket(domain: c_int, ty: c_int, protocol: c_int) -> io::Result<OwnFd> {
     OwnFd::adopt(fd as RawFd)
 }
 
+/// Take NONBLOCK away again.
+pub fn let_block(fd: RawFd) -> io::Result<()> {
+    // SAFETY: no memory involved; no other status flag of a socket of ours is set.
+    check(unsafe { kernel!(libc::SYS_fcntl, fd, libc::F_SETFL, 0) }).map(drop)
+}
+
 /// `setsockopt(2)` with any plain value.
 pub fn set_option<T: Copy>(fd: RawFd, level: c_int, name: c_int, value: &T) -> io::Result<()> {
     let (p, len) = ((&raw const *value).cast::<c_void>(), size_of::<T>());

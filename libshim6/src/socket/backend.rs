@@ -35,8 +35,8 @@ pub trait Backend: Send + Sync {
     ) -> io::Result<usize>;
     /// The kernel refused to send on these locators.
     fn send_refused(&self, cell: &Cell, locators: LocatorPair);
-    /// Wait for room in the send buffer of these packets; `false` on timeout.
-    fn wait_writable(&self, timeout_ms: i32) -> io::Result<bool>;
+    /// The socket that these packets go by, to wait for room in its send buffer.
+    fn payload_fd(&self) -> Option<RawFd>;
     /// The socket for which the engine was started can be found by the engine now.
     fn socket_registered(&self) {}
     /// A tracked descriptor is about to be closed.
@@ -116,8 +116,8 @@ impl Backend for Handle {
     ) -> io::Result<usize> {
         self.send_payload_many(cell, forward, protocol, packets)
     }
-    fn wait_writable(&self, timeout_ms: i32) -> io::Result<bool> {
-        self.wait_writable(timeout_ms)
+    fn payload_fd(&self) -> Option<RawFd> {
+        self.payload_fd()
     }
     fn socket_registered(&self) {
         self.socket_registered();

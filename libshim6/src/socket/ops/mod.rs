@@ -19,6 +19,7 @@ mod quick;
 mod recv;
 mod recv_many;
 mod rewritten;
+mod room;
 mod send;
 mod spare;
 mod stream;

@@ -4,6 +4,7 @@ use super::super::guard::{self, set_errno};
 use super::super::state::flag;
 use super::super::table::Pinned;
 use super::super::{cmsg, sys};
+use super::room::{self, Room};
 use super::way::{Out, Way, way};
 use super::{engine, keep, marking, note_sent, zero_copy};
 use crate::addr::UlidPair;
@@ -100,8 +101,8 @@ pub(super) unsafe fn rewritten(
         // After a panic nothing is sure: the datagram counts as lost.
         None => return octets as isize,
     }
-    match send_packets(fd, cell, forward, socket.protocol(), &packets, out.flags) {
-        Ok(_) => {
+    match send_whole(fd, cell, forward, socket.protocol(), &packets, out.flags) {
+        Ok(()) => {
             done_with_data(fd, out, to);
             note_sent(socket, cell, octets, Some(*to));
             if began.is_some() {
@@ -230,21 +231,32 @@ pub(super) fn send_packets(
             }
         }
     };
+    let mut room = Room::new(fd, flags);
     loop {
         let code = |e: std::io::Error| e.raw_os_error().unwrap_or(libc::EIO);
         match guard::slow(|| once().map_err(code)) {
             None => return Ok(packets.len()),
-            Some(Ok(sent)) => return Ok(sent),
-            Some(Err(libc::EAGAIN)) if may_wait(fd, flags) => {
-                // In steps, so that a cancellation or the end of the engine is seen.
-                let wait = || engine().map_or(Ok(true), |e| e.backend.wait_writable(100).map_err(code));
-                if let Some(Err(e)) = guard::slow(wait) {
-                    return Err(e);
-                }
-            }
-            Some(Err(e)) => return Err(e),
+            Some(Err(libc::EAGAIN)) => room.wait()?,
+            Some(result) => return result,
         }
     }
+}
+
+/// As [`send_packets`] for the packets of one datagram: of one that has begun the rest goes too, or is lost on the way.
+fn send_whole(
+    fd: c_int,
+    cell: &Cell,
+    forward: &Forward,
+    protocol: u8,
+    packets: &[Vec<u8>],
+    flags: c_int,
+) -> Result<(), c_int> {
+    let mut sent = send_packets(fd, cell, forward, protocol, packets, flags)?;
+    while sent < packets.len() && room::for_the_rest() {
+        let rest = send_packets(fd, cell, forward, protocol, &packets[sent..], libc::MSG_DONTWAIT);
+        sent += rest.unwrap_or(0);
+    }
+    Ok(())
 }
 
 /// Is it a blocking call on a blocking socket?

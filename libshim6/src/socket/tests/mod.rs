@@ -60,8 +60,8 @@ impl Backend for Recorder {
         }
         Ok(packets.len())
     }
-    fn wait_writable(&self, _: i32) -> io::Result<bool> {
-        Ok(true)
+    fn payload_fd(&self) -> Option<i32> {
+        None
     }
     fn socket_closing(&self, _: i32) {}
     fn send_refused(&self, cell: &Cell, _: LocatorPair) {
