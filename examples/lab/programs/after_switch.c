@@ -410,6 +410,49 @@ static void lives(int c)
     CHECK(ask(f, "last") == 4);
 }
 
+static int whole, others;
+
+/* Sends to itself by the same socket. */
+static void *beside(void *fd)
+{
+    struct sockaddr_in6 here = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+    socklen_t len = sizeof here;
+    struct timeval t = { .tv_usec = 200000 };
+    char got[100];
+    int r = socket(AF_INET6, SOCK_DGRAM, 0);
+    setsockopt(r, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t);
+    if (bind(r, SA(here), sizeof here) != 0 || getsockname(r, SA(here), &len) != 0)
+        return NULL;
+    for (others = 0; others < 2000; others++) {
+        ssize_t n = sendto(*(int *)fd, "beside", 6, 0, SA(here), sizeof here);
+        whole += n == 6 && recv(r, got, sizeof got, 0) == 6;
+    }
+    close(r);
+    return NULL;
+}
+
+/* Two threads, one socket, several peers: what belongs to one of them stays apart from the others. */
+static void together(void)
+{
+    int f = fresh(0), on = 1;
+    pthread_t thread;
+    CHECK(sendto(f, "first", 5, 0, SA(server), sizeof server) == 5 && recv(f, in, 100, 0) == 5);
+    CHECK(setsockopt(f, SOL_SOCKET, SO_ZEROCOPY, &on, sizeof on) == 0);
+    CHECK(pthread_create(&thread, NULL, beside, &f) == 0);
+    for (int i = 0; i < 2000; i++) {
+        sendto(f, out, 100, MSG_ZEROCOPY, SA(server), sizeof server);
+        recv(f, in, sizeof in, MSG_DONTWAIT);
+    }
+    pthread_join(thread, NULL);
+    CHECK(whole == 2000 && others == 2000);
+    /* The server has answered all that it got. */
+    struct timeval t = { .tv_usec = 200000 };
+    setsockopt(f, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t);
+    while (recv(f, in, sizeof in, 0) >= 0)
+        ;
+    close(f);
+}
+
 /* The links take next to nothing from now on, or all again. */
 static void links(int slow)
 {
@@ -549,6 +592,7 @@ int main(int argc, char **argv)
     printf("packets\n");
     receives(c);
     printf("receives\n");
+    together();
     full();
     printf("full\n");
     lives(c);

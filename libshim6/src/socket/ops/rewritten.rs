@@ -62,7 +62,7 @@ pub(super) unsafe fn rewritten(
     if more || socket.has(flag::GATHERED) {
         let whole = match gather(socket, out, more) {
             Ok(None) => {
-                done_with_data(fd, out, to);
+                done_with_data(socket, fd, out, to);
                 return octets as isize;
             }
             Ok(Some(whole)) => whole,
@@ -103,7 +103,7 @@ pub(super) unsafe fn rewritten(
     }
     match send_whole(fd, cell, forward, socket.protocol(), &packets, out.flags) {
         Ok(()) => {
-            done_with_data(fd, out, to);
+            done_with_data(socket, fd, out, to);
             note_sent(socket, cell, octets, Some(*to));
             if began.is_some() {
                 guard::slow(|| keep::keep_packets(socket, cell, &packets, Some(*to), began));
@@ -119,9 +119,9 @@ pub(super) fn is_readable(out: &Out<'_>) -> bool {
     out.iov.iter().all(|v| v.iov_len == 0 || sys::can_read(v.iov_base, v.iov_len))
 }
 
-fn done_with_data(fd: c_int, out: &Out<'_>, to: &SocketAddrV6) {
+fn done_with_data(socket: &Pinned, fd: c_int, out: &Out<'_>, to: &SocketAddrV6) {
     if out.flags & libc::MSG_ZEROCOPY != 0 {
-        guard::slow(|| zero_copy::complete(fd, out, to));
+        guard::slow(|| zero_copy::complete(fd, out, to, socket.has(flag::RAW)));
     }
 }
 
