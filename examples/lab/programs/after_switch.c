@@ -256,6 +256,48 @@ static void packets(int c)
     FAILS(recv(c, in, 10, MSG_DONTWAIT), EAGAIN);
 }
 
+/* Packets that left with this mark, and with this priority. */
+static int left_with(const char *what)
+{
+    char command[200];
+    int n = -1;
+    snprintf(command, sizeof command, "LD_PRELOAD= nft list chain ip6 marks out | sed -n 's/.*%s.*packets \\([0-9]*\\).*/\\1/p'", what);
+    FILE *f = popen(command, "r");
+    if (f == NULL || fscanf(f, "%d", &n) != 1)
+        n = -1;
+    if (f != NULL)
+        pclose(f);
+    return n;
+}
+
+/* What the host is told of packets that it sends. */
+static void marks(int c)
+{
+    int mark = 0x37, other = 0x38, priority = 5, none = 0, known;
+    CHECK(system("LD_PRELOAD= nft 'add table ip6 marks; add chain ip6 marks out { type filter hook output priority 0; };"
+                 "add rule ip6 marks out meta mark 0x37 counter; add rule ip6 marks out meta mark 0x38 counter;"
+                 "add rule ip6 marks out meta priority 0:5 counter'") == 0);
+    CHECK(setsockopt(c, SOL_SOCKET, SO_MARK, &mark, sizeof mark) == 0);
+    CHECK(setsockopt(c, SOL_SOCKET, SO_PRIORITY, &priority, sizeof priority) == 0);
+    CHECK(ask(c, "marked") == 6 && left_with("0x00000037") == 1);
+    /* Behind a header the kernel takes it from Linux 6.14 on, as it does from programs. */
+    known = with(c, SOL_SOCKET, SO_PRIORITY, &priority, 4, "x") == 1 || errno != EINVAL;
+    usleep(100000);
+    empty(c);
+    CHECK(left_with("priority") == (known ? 2 : 1) || (!known && left_with("priority") == 0));
+    CHECK(with(c, SOL_SOCKET, SO_MARK, &other, 4, "other") == 5 && recv(c, in, 100, 0) == 5);
+    CHECK(left_with("0x00000038") == 1 && left_with("0x00000037") == (known ? 2 : 1));
+    struct iovec v = { "many", 4 };
+    struct mmsghdr mm[2] = { { .msg_hdr = { .msg_iov = &v, .msg_iovlen = 1 } },
+                             { .msg_hdr = { .msg_iov = &v, .msg_iovlen = 1 } } };
+    CHECK(sendmmsg(c, mm, 2, 0) == 2 && recv(c, in, 100, 0) == 4 && recv(c, in, 100, 0) == 4);
+    CHECK(left_with("0x00000037") == (known ? 4 : 3));
+    CHECK(setsockopt(c, SOL_SOCKET, SO_MARK, &none, sizeof none) == 0);
+    CHECK(setsockopt(c, SOL_SOCKET, SO_PRIORITY, &none, sizeof none) == 0);
+    CHECK(ask(c, "unmarked") == 8 && left_with("0x00000037") == (known ? 4 : 3));
+    CHECK(system("LD_PRELOAD= nft delete table ip6 marks") == 0);
+}
+
 static void receives(int c)
 {
     struct sockaddr_in6 from;
@@ -589,6 +631,7 @@ int main(int argc, char **argv)
     sends(c);
     printf("sends\n");
     packets(c);
+    marks(c);
     printf("packets\n");
     receives(c);
     printf("receives\n");

@@ -55,13 +55,17 @@ impl Forward {
     }
 }
 
-/// Fields of the IPv6 header that an application may set.
+/// What an application may say of the packet around its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Marking {
     /// Traffic class (IPV6_TCLASS).
     pub traffic_class: u8,
     /// Hop limit (IPV6_UNICAST_HOPS, IPV6_HOPLIMIT); `None`: that of the host.
     pub hop_limit: Option<u8>,
+    /// SO_MARK; 0: none.
+    pub mark: u32,
+    /// SO_PRIORITY; 0: none.
+    pub priority: u32,
 }
 
 /// How far a forked context is.

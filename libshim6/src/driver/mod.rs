@@ -44,7 +44,7 @@ mod receive;
 mod report;
 pub(crate) mod resend;
 mod run;
-mod send;
+pub(crate) mod send;
 mod shared;
 mod start;
 mod suppress;

@@ -9,7 +9,7 @@
 //! as fit the ring in one burst would overflow the receive buffer of the peer's program. Without the request nothing is copied,
 //! and a datagram costs one load.
 
-use super::cell::{CellKey, Forward, Meter, attention};
+use super::cell::{CellKey, Forward, Marking, Meter, attention};
 use super::clock;
 use super::run::Runner;
 use super::shared::Counters;
@@ -67,12 +67,22 @@ struct Ring {
     refused: VecDeque<Kept>,
 }
 
+/// What a socket sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upper {
+    /// The Next Header value of the packet.
+    pub protocol: u8,
+    /// What the socket wants of the packet around it.
+    pub marking: Marking,
+    /// From the upper-layer header on, with the checksum over the ULIDs.
+    pub packet: Vec<u8>,
+}
+
 /// A copy.
 #[derive(Debug)]
 pub(crate) struct Kept {
     at: Time,
-    pub(crate) protocol: u8,
-    pub(crate) packet: Vec<u8>,
+    pub(crate) upper: Upper,
 }
 
 impl Ring {
@@ -83,7 +93,7 @@ impl Ring {
             if fits && now.since(first.at) <= limits.age {
                 break;
             }
-            self.octets -= first.packet.len();
+            self.octets -= first.upper.packet.len();
             self.kept.pop_front();
         }
     }
@@ -128,34 +138,28 @@ impl Resend {
 
     /// Application thread: an upper-layer packet was sent, on the pair that was in use at `began`. It comes back where the
     /// copies were sent again since: then it has to go by the new pair at once.
-    pub fn keep(&self, began: Time, now: Time, protocol: u8, packet: Vec<u8>) -> Option<Vec<u8>> {
+    pub fn keep(&self, began: Time, now: Time, upper: Upper) -> Option<Upper> {
         let mut ring = self.ring.lock();
         if ring.taken >= began {
-            return Some(packet);
+            return Some(upper);
         }
-        ring.octets += packet.len();
-        ring.kept.push_back(Kept { at: began, protocol, packet });
+        ring.octets += upper.packet.len();
+        ring.kept.push_back(Kept { at: began, upper });
         ring.trim(now);
         None
     }
 
     /// Application thread: the kernel refused an upper-layer packet, which waits for another pair. It comes back where
     /// that is in use already, as `has_moved` tells.
-    pub fn refuse(
-        &self,
-        now: Time,
-        protocol: u8,
-        packet: Vec<u8>,
-        has_moved: impl FnOnce() -> bool,
-    ) -> Option<Vec<u8>> {
+    pub fn refuse(&self, now: Time, upper: Upper, has_moved: impl FnOnce() -> bool) -> Option<Upper> {
         let mut ring = self.ring.lock();
         if has_moved() {
-            return Some(packet);
+            return Some(upper);
         }
         if ring.refused.len() >= MAX_REFUSED {
             ring.refused.pop_front();
         }
-        ring.refused.push_back(Kept { at: now, protocol, packet });
+        ring.refused.push_back(Kept { at: now, upper });
         self.waiting.store(true, Relaxed);
         None
     }
@@ -279,7 +283,10 @@ impl Runner {
         let (ifindex, mtu) = (self.ifindex(pair), self.mtu(now, pair));
         let by = Forward::new(pair, ifindex, tag, mtu);
         let sender = &self.shared.sender;
-        let sent = |k: &&Kept| sender.send_payload(&by, mtu, k.protocol, &k.packet).is_ok();
+        let sent = |k: &&Kept| {
+            let Upper { protocol, marking, packet } = &k.upper;
+            sender.send_payload(&Forward { marking: *marking, ..by }, mtu, *protocol, packet).is_ok()
+        };
         kept.iter().filter(sent).count()
     }
 }
@@ -296,12 +303,16 @@ mod tests {
         Some(Limits { datagrams, age: Duration::from_millis(ms) })
     }
 
-    fn keep(r: &Resend, ms: u64, octet: u8) -> Option<Vec<u8>> {
-        r.keep(at(ms), at(ms), 17, vec![octet; 100])
+    fn upper(octet: u8, octets: usize) -> Upper {
+        Upper { protocol: 17, marking: Marking::default(), packet: vec![octet; octets] }
+    }
+
+    fn keep(r: &Resend, ms: u64, octet: u8) -> Option<Upper> {
+        r.keep(at(ms), at(ms), upper(octet, 100))
     }
 
     fn taken(r: &Resend, ms: u64) -> Vec<u8> {
-        r.take(at(ms)).iter().map(|k| k.packet[0]).collect()
+        r.take(at(ms)).iter().map(|k| k.upper.packet[0]).collect()
     }
 
     #[test]
@@ -322,9 +333,9 @@ mod tests {
         r.set(limits(1000, 1000), true);
         assert!(r.keeps(false));
         for i in 0..100 {
-            r.keep(at(300), at(300), 17, vec![i; 60_000]);
+            r.keep(at(300), at(300), upper(i, 60_000));
         }
-        let octets: usize = r.take(at(300)).iter().map(|k| k.packet.len()).sum();
+        let octets: usize = r.take(at(300)).iter().map(|k| k.upper.packet.len()).sum();
         assert!((MAX_OCTETS - 60_000..=MAX_OCTETS).contains(&octets), "{octets}");
         keep(&r, 400, 1);
         r.set(None, true);
@@ -335,13 +346,13 @@ mod tests {
     #[test]
     fn what_was_refused_waits_for_another_pair_and_not_for_ever() {
         let r = Resend::new(Meter::take());
-        let refuse = |ms, octet, moved| r.refuse(at(ms), 17, vec![octet; 100], || moved);
-        let taken = |ms| r.take_refused(at(ms)).iter().map(|k| k.packet[0]).collect::<Vec<_>>();
+        let refuse = |ms, octet, moved| r.refuse(at(ms), upper(octet, 100), || moved);
+        let taken = |ms| r.take_refused(at(ms)).iter().map(|k| k.upper.packet[0]).collect::<Vec<_>>();
         assert_eq!(refuse(10, 1, false), None);
         assert_eq!(refuse(900, 2, false), None);
         assert_eq!(taken(1500), [2]);
         assert!(taken(1500).is_empty(), "once only");
-        assert_eq!(refuse(1500, 3, true), Some(vec![3; 100]));
+        assert_eq!(refuse(1500, 3, true), Some(upper(3, 100)));
         for i in 0..100 {
             assert_eq!(refuse(2000, i, false), None);
         }
@@ -354,7 +365,7 @@ mod tests {
         r.set(limits(8, 50), false);
         keep(&r, 10, 1);
         assert_eq!(taken(&r, 20), [1]);
-        assert_eq!(keep(&r, 19, 2), Some(vec![2; 100]), "its pair was chosen before");
+        assert_eq!(keep(&r, 19, 2), Some(upper(2, 100)), "its pair was chosen before");
         assert_eq!(keep(&r, 21, 3), None);
         new.follow(&r);
         assert_eq!(new.limits(), r.limits());

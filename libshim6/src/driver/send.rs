@@ -6,7 +6,7 @@
 //! IPV6_HDRINCL: the kernel neither gathers nor numbers what it sends, and has no socket to look at for what comes in,
 //! which together costs less than a UDP socket.
 
-use super::cell::Forward;
+use super::cell::{Forward, Marking};
 use super::{filter, frag, sys};
 use crate::addr::{ContextTag, LocatorPair};
 use crate::wire::{PAYLOAD_HEADER_LEN, PROTOCOL};
@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Most messages in one `sendmmsg`.
 const BATCH: usize = 64;
+/// MSG_PROBE of <linux/socket.h>: the kernel looks at everything, but sends nothing.
+pub const MSG_PROBE: c_int = 0x10;
 /// What the socket asks for as buffer; the kernel grants up to its own limit.
 const SEND_BUFFER: c_int = 4 << 20;
 
@@ -47,6 +49,45 @@ impl PktInfo {
         p.info.ipi6_addr.s6_addr = pair.local.octets();
         p.info.ipi6_ifindex = ifindex;
         p
+    }
+}
+
+/// What goes along with a packet to the kernel.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Control {
+    pktinfo: PktInfo,
+    /// SO_MARK, SO_PRIORITY; the first `more`.
+    ints: [IntMessage; 2],
+    more: usize,
+}
+
+/// One message of a C int.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct IntMessage {
+    header: libc::cmsghdr,
+    value: c_int,
+}
+
+impl Control {
+    fn new(pair: LocatorPair, ifindex: u32, marking: &Marking) -> Self {
+        // SAFETY: as above.
+        let ints: [IntMessage; 2] = unsafe { std::mem::zeroed() };
+        let mut c = Control { pktinfo: PktInfo::new(pair, ifindex), ints, more: 0 };
+        for (name, value) in [(libc::SO_MARK, marking.mark), (libc::SO_PRIORITY, marking.priority)] {
+            if value != 0 {
+                let m = &mut c.ints[c.more];
+                m.header.cmsg_len = (size_of::<libc::cmsghdr>() + size_of::<c_int>()) as _;
+                (m.header.cmsg_level, m.header.cmsg_type, m.value) = (libc::SOL_SOCKET, name, value as c_int);
+                c.more += 1;
+            }
+        }
+        c
+    }
+
+    fn octets(&self) -> usize {
+        size_of::<PktInfo>() + self.more * size_of::<IntMessage>()
     }
 }
 
@@ -106,7 +147,7 @@ impl SendSocket {
 
     /// Send one packet made of `parts`, from the shim header on, from `pair.local` (S6-E-3).
     pub fn send(&self, pair: LocatorPair, ifindex: u32, parts: &[IoSlice<'_>]) -> io::Result<()> {
-        send(self.raw(), pair, ifindex, parts)
+        send(self.raw(), pair, ifindex, &Marking::default(), parts)
     }
 
     /// IPv6 header and payload extension header of a packet with `octets` behind them. The flow label, which routers use
@@ -133,13 +174,13 @@ impl SendSocket {
         let socket = self.payload.raw();
         if PAYLOAD_HEADER_LEN + IPV6 + packet.len() <= mtu {
             let headers = self.headers(f, protocol, packet.len());
-            return send(socket, pair, ifindex, &[IoSlice::new(&headers), IoSlice::new(packet)]);
+            return send(socket, pair, ifindex, &f.marking, &[IoSlice::new(&headers), IoSlice::new(packet)]);
         }
         let id = self.next_fragment_id.fetch_add(1, Relaxed);
         for (fragment, part) in frag::split(mtu, protocol, id, packet).unwrap_or_default() {
             let headers = self.headers(f, frag::FRAGMENT, fragment.len() + part.len());
             let parts = [IoSlice::new(&headers), IoSlice::new(&fragment), IoSlice::new(part)];
-            send(socket, pair, ifindex, &parts)?;
+            send(socket, pair, ifindex, &f.marking, &parts)?;
         }
         Ok(())
     }
@@ -148,7 +189,7 @@ impl SendSocket {
     /// the first error, the error if none did.
     pub fn send_many(&self, f: &Forward, protocol: u8, packets: &[&[u8]]) -> io::Result<usize> {
         let to = sys::sockaddr(f.locators.peer, 0);
-        let control = PktInfo::new(f.locators, f.ifindex);
+        let control = Control::new(f.locators, f.ifindex, &f.marking);
         let mut sent = 0;
         for batch in packets.chunks(BATCH) {
             let headers: Vec<Headers> = batch.iter().map(|p| self.headers(f, protocol, p.len())).collect();
@@ -176,24 +217,51 @@ impl SendSocket {
 }
 
 /// Send one packet by a raw socket from `pair.local`.
-fn send(fd: c_int, pair: LocatorPair, ifindex: u32, parts: &[IoSlice<'_>]) -> io::Result<()> {
-    let result = send_by(fd, pair, ifindex, parts);
+fn send(
+    fd: c_int,
+    pair: LocatorPair,
+    ifindex: u32,
+    marking: &Marking,
+    parts: &[IoSlice<'_>],
+) -> io::Result<()> {
+    let result = send_by(fd, pair, ifindex, marking, parts, 0);
     match &result {
         // The interface that owns the address (a dummy, say) need not be the one that routes it.
-        Err(e) if ifindex != 0 && no_route(e) => send_by(fd, pair, 0, parts).or(result),
+        Err(e) if ifindex != 0 && no_route(e) => send_by(fd, pair, 0, marking, parts, 0).or(result),
+        // An older kernel, or the program has given its capabilities away.
+        Err(e) if marking.mark | marking.priority != 0 && is_refusal(e) => {
+            let less = [
+                *marking,
+                Marking { priority: 0, ..*marking },
+                Marking { mark: 0, ..*marking },
+                Marking { mark: 0, priority: 0, ..*marking },
+            ];
+            let takes = |m: &&Marking| send_by(fd, pair, ifindex, m, parts, MSG_PROBE).is_ok();
+            match less.iter().find(takes) {
+                Some(taken) if taken != marking => send_by(fd, pair, ifindex, taken, parts, 0),
+                _ => result,
+            }
+        }
         _ => result,
     }
 }
 
-fn send_by(fd: c_int, pair: LocatorPair, ifindex: u32, parts: &[IoSlice<'_>]) -> io::Result<()> {
+fn send_by(
+    fd: c_int,
+    pair: LocatorPair,
+    ifindex: u32,
+    marking: &Marking,
+    parts: &[IoSlice<'_>],
+    flags: c_int,
+) -> io::Result<()> {
     let to = sys::sockaddr(pair.peer, 0);
-    let control = PktInfo::new(pair, ifindex);
+    let control = Control::new(pair, ifindex, marking);
     let msg = message(&to, &control, parts);
     // SAFETY: `msg` points to `to`, `control` and `parts`, which outlive the call.
-    unsafe { sys::sendmsg(fd, &msg, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) }.map(drop)
+    unsafe { sys::sendmsg(fd, &msg, flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) }.map(drop)
 }
 
-fn message(to: &libc::sockaddr_in6, control: &PktInfo, parts: &[IoSlice<'_>]) -> libc::msghdr {
+fn message(to: &libc::sockaddr_in6, control: &Control, parts: &[IoSlice<'_>]) -> libc::msghdr {
     // SAFETY: an all-zero `msghdr` is valid; some targets have padding in it.
     let mut m: libc::msghdr = unsafe { std::mem::zeroed() };
     m.msg_name = (&raw const *to).cast_mut().cast();
@@ -201,7 +269,7 @@ fn message(to: &libc::sockaddr_in6, control: &PktInfo, parts: &[IoSlice<'_>]) ->
     m.msg_iov = parts.as_ptr().cast_mut().cast(); // `IoSlice` has the layout of `iovec`
     m.msg_iovlen = parts.len() as _;
     m.msg_control = (&raw const *control).cast_mut().cast();
-    m.msg_controllen = size_of::<PktInfo>() as _;
+    m.msg_controllen = control.octets() as _;
     m
 }
 

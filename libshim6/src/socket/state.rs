@@ -109,6 +109,9 @@ pub struct Socket {
     pub segment: AtomicU32,
     /// Traffic class and hop limit set by the application (`ops::marking`).
     pub marking: AtomicU32,
+    /// SO_MARK and SO_PRIORITY set by the application.
+    pub mark: AtomicU32,
+    pub priority: AtomicU32,
     /// The kernel's name for the socket; a descriptor that shows another one was replaced behind our back.
     pub cookie: AtomicU64,
     /// Of `Inner::peers`.
@@ -221,6 +224,8 @@ impl Socket {
                 raw_protocol: AtomicU32::new(0),
                 segment: AtomicU32::new(0),
                 marking: AtomicU32::new(0),
+                mark: AtomicU32::new(0),
+                priority: AtomicU32::new(0),
                 cookie: AtomicU64::new(0),
                 recent: Recent::new(),
                 inner: ForkLock::new(Inner::new()),
@@ -526,7 +531,8 @@ pub fn sweep() {
         socket.inner().peer = None;
         socket.list_names();
         *socket.inner() = Inner::new();
-        for field in [&socket.local_port, &socket.raw_protocol, &socket.segment, &socket.marking] {
+        let Socket { local_port, raw_protocol, segment, marking, mark, priority, .. } = socket;
+        for field in [local_port, raw_protocol, segment, marking, mark, priority] {
             field.store(0, Release);
         }
         socket.flags.store(0, Release);

@@ -219,7 +219,8 @@ unsafe fn train(
             if began.is_some()
                 && let Ok(n) = sent
             {
-                guard::slow(|| keep::keep_packets(socket, cell, &packets[..n], Some(to), began));
+                let packets = &packets[..n];
+                guard::slow(|| keep::keep_packets(socket, cell, packets, forward.marking, Some(to), began));
             }
             sent
         }

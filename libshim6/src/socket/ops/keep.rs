@@ -6,8 +6,9 @@ use super::super::table::Pinned;
 use super::super::{backend, sys};
 use super::rewritten::{datagrams, is_readable, raw_packet, segment_size, slices};
 use super::way::Out;
-use super::{engine, learn_port, of_flow};
-use crate::driver::cell::Cell;
+use super::{engine, learn_port, marking, of_flow};
+use crate::driver::cell::{Cell, Forward, Marking};
+use crate::driver::resend::Upper;
 use crate::driver::udp::UDP;
 use crate::time::Time;
 use libc::c_int;
@@ -31,20 +32,22 @@ pub(super) fn keep(
     began: Option<Time>,
 ) {
     if began.is_some() {
-        copy(socket, fd, out, cell, to, |packets| keep_packets(socket, cell, packets, to, began));
+        let marking = marking::marking(socket, out.control);
+        copy(socket, fd, out, cell, to, |packets| keep_packets(socket, cell, packets, marking, to, began));
     }
 }
 
 /// The kernel refused a datagram for want of a path: it goes by the pair that takes over, if one does soon.
 #[cold]
 pub(super) fn refused(socket: &Pinned, fd: c_int, out: &Out<'_>, cell: &Cell, to: Option<SocketAddrV6>) {
+    let marking = marking::marking(socket, out.control);
     copy(socket, fd, out, cell, to, |packets| {
         let own = instance(socket, cell, to);
         let cell = own.as_deref().unwrap_or(cell);
         for packet in packets {
             let moved = || cell.forward().is_some();
-            let late = cell.resend.refuse(backend::now(), protocol(socket), packet.clone(), moved);
-            send_late(socket, cell, late);
+            let upper = Upper { protocol: protocol(socket), marking, packet: packet.clone() };
+            send_late(cell, cell.resend.refuse(backend::now(), upper, moved));
         }
     });
 }
@@ -77,9 +80,10 @@ fn protocol(socket: &Pinned) -> u8 {
 }
 
 /// A packet that was on its way to the kernel, or refused by it, while another pair took over.
-fn send_late(socket: &Pinned, cell: &Cell, packet: Option<Vec<u8>>) {
-    if let (Some(packet), Some(forward), Some(engine)) = (packet, cell.forward(), engine()) {
-        let _ = engine.backend.send_payload(cell, &forward, protocol(socket), &packet);
+fn send_late(cell: &Cell, late: Option<Upper>) {
+    if let (Some(upper), Some(forward), Some(engine)) = (late, cell.forward(), engine()) {
+        let forward = Forward { marking: upper.marking, ..forward };
+        let _ = engine.backend.send_payload(cell, &forward, upper.protocol, &upper.packet);
     }
 }
 
@@ -109,6 +113,7 @@ pub(super) fn keep_packets(
     socket: &Pinned,
     cell: &Cell,
     packets: &[Vec<u8>],
+    marking: Marking,
     to: Option<SocketAddrV6>,
     began: Option<Time>,
 ) {
@@ -116,8 +121,8 @@ pub(super) fn keep_packets(
     let own = instance(socket, cell, to);
     let cell = own.as_deref().unwrap_or(cell);
     for packet in packets {
-        let late = cell.resend.keep(began, backend::now(), protocol(socket), packet.clone());
-        // It went by a pair that was given up meanwhile.
-        send_late(socket, cell, late);
+        let upper = Upper { protocol: protocol(socket), marking, packet: packet.clone() };
+        // What comes back went by a pair that was given up meanwhile.
+        send_late(cell, cell.resend.keep(began, backend::now(), upper));
     }
 }

@@ -20,11 +20,20 @@ const HAS_HOP_LIMIT: u32 = 1 << 16;
 
 /// Is it an option that [`option_was_set`] wants to hear of?
 pub(super) fn is_option(level: c_int, name: c_int) -> bool {
-    level == libc::IPPROTO_IPV6 && matches!(name, libc::IPV6_TCLASS | libc::IPV6_UNICAST_HOPS)
+    match level {
+        libc::IPPROTO_IPV6 => matches!(name, libc::IPV6_TCLASS | libc::IPV6_UNICAST_HOPS),
+        libc::SOL_SOCKET => matches!(name, libc::SO_MARK | libc::SO_PRIORITY),
+        _ => false,
+    }
 }
 
-/// The kernel took this value of [`is_option`]; -1 stands for the default.
-pub(super) fn option_was_set(socket: &Socket, name: c_int, value: c_int) {
+/// The kernel took this value of [`is_option`]; -1 stands for the default of IPv6 options.
+pub(super) fn option_was_set(socket: &Socket, level: c_int, name: c_int, value: c_int) {
+    match (level, name) {
+        (libc::SOL_SOCKET, libc::SO_MARK) => return socket.mark.store(value as u32, Relaxed),
+        (libc::SOL_SOCKET, _) => return socket.priority.store(value as u32, Relaxed),
+        _ => {}
+    }
     let octet = u8::try_from(value).ok();
     let change = |old: u32| match name {
         libc::IPV6_TCLASS => old & !0xff | u32::from(octet.unwrap_or(0)),
@@ -35,9 +44,15 @@ pub(super) fn option_was_set(socket: &Socket, name: c_int, value: c_int) {
 
 /// A socket that came from elsewhere: ask for the options that the shim has not seen being set.
 pub(super) fn learn_options(socket: &Socket, fd: c_int) {
-    for name in [libc::IPV6_TCLASS, libc::IPV6_UNICAST_HOPS] {
-        if let Ok(value) = sys::int_option(fd, libc::IPPROTO_IPV6, name) {
-            option_was_set(socket, name, value);
+    let (ipv6, any) = (libc::IPPROTO_IPV6, libc::SOL_SOCKET);
+    for (level, name) in [
+        (ipv6, libc::IPV6_TCLASS),
+        (ipv6, libc::IPV6_UNICAST_HOPS),
+        (any, libc::SO_MARK),
+        (any, libc::SO_PRIORITY),
+    ] {
+        if let Ok(value) = sys::int_option(fd, level, name) {
+            option_was_set(socket, level, name, value);
         }
     }
     if let Ok(size) = sys::int_option(fd, libc::IPPROTO_UDP, UDP_SEGMENT) {
@@ -49,13 +64,23 @@ pub(super) fn learn_options(socket: &Socket, fd: c_int) {
 pub(super) fn marking(socket: &Socket, control: &[u8]) -> Marking {
     let set = socket.marking.load(Relaxed);
     let hop_limit = (set & HAS_HOP_LIMIT != 0).then_some((set >> 8) as u8);
-    let mut marking = Marking { traffic_class: set as u8, hop_limit };
-    for c in cmsg::iter(control).filter(|c| c.level == libc::IPPROTO_IPV6) {
+    let mut marking = Marking {
+        traffic_class: set as u8,
+        hop_limit,
+        mark: socket.mark.load(Relaxed),
+        priority: socket.priority.load(Relaxed),
+    };
+    for c in cmsg::iter(control) {
+        let Some(value) = int(c.data) else { continue };
         // -1 is what the socket has.
-        let Some(octet) = int(c.data).and_then(|value| u8::try_from(value).ok()) else { continue };
-        match c.kind {
-            libc::IPV6_TCLASS => marking.traffic_class = octet,
-            libc::IPV6_HOPLIMIT => marking.hop_limit = Some(octet),
+        let octet = u8::try_from(value).ok();
+        match (c.level, c.kind) {
+            (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
+                marking.traffic_class = octet.unwrap_or(marking.traffic_class);
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => marking.hop_limit = octet.or(marking.hop_limit),
+            (libc::SOL_SOCKET, libc::SO_MARK) => marking.mark = value as u32,
+            (libc::SOL_SOCKET, libc::SO_PRIORITY) => marking.priority = value as u32,
             _ => {}
         }
     }

@@ -200,7 +200,7 @@ pub unsafe fn setsockopt(
                         super::rewritten::uncork(&socket, fd);
                     }
                 }
-                None if marks => marking::option_was_set(&socket, name, asked),
+                None if marks => marking::option_was_set(&socket, level, name, asked),
                 None => socket.segment.store(asked.clamp(0, 0xffff) as u32, Relaxed),
             }
         }

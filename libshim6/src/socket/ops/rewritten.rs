@@ -106,7 +106,7 @@ pub(super) unsafe fn rewritten(
             done_with_data(socket, fd, out, to);
             note_sent(socket, cell, octets, Some(*to));
             if began.is_some() {
-                guard::slow(|| keep::keep_packets(socket, cell, &packets, Some(*to), began));
+                guard::slow(|| keep::keep_packets(socket, cell, &packets, forward.marking, Some(*to), began));
             }
             octets as isize
         }

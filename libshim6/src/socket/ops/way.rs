@@ -14,8 +14,7 @@ use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// MSG_PROBE of <linux/socket.h>: the kernel looks at a datagram and at its path, but sends nothing.
-pub(super) const MSG_PROBE: c_int = 0x10;
+pub(super) use crate::driver::send::MSG_PROBE;
 /// Flags under which the kernel does something else than send this datagram now. UDP does not look at MSG_OOB, which raw
 /// sockets refuse.
 pub(super) const NOT_OURS: c_int = MSG_PROBE;

@@ -294,7 +294,10 @@ fn a_refused_send_counts_as_lost_where_the_context_has_other_pairs() {
         assert_eq!(*REFUSED.lock().unwrap(), [pair.ulids()]);
         // It waits for the pair that takes over
         let waiting = || pair.resend.take_refused(backend::now());
-        assert_eq!(waiting().iter().map(|k| (k.protocol, &k.packet)).collect::<Vec<_>>(), [(17, &own)]);
+        assert_eq!(
+            waiting().iter().map(|k| (k.upper.protocol, &k.upper.packet)).collect::<Vec<_>>(),
+            [(17, &own)]
+        );
         let mut data = *b"four";
         let mut parts = libc::iovec { iov_base: data.as_mut_ptr().cast(), iov_len: 4 };
         // SAFETY: all zero is a valid value of these plain structures.
@@ -302,7 +305,7 @@ fn a_refused_send_counts_as_lost_where_the_context_has_other_pairs() {
         batch.iter_mut().for_each(|m| (m.msg_hdr.msg_iov, m.msg_hdr.msg_iovlen) = (&raw mut parts, 1));
         // SAFETY: the headers point to the buffer above.
         assert_eq!(unsafe { ops::sendmmsg(c.0, batch.as_mut_ptr(), 2, 0) }, Ok(1));
-        assert_eq!(waiting().iter().filter(|k| k.packet == own).count(), 1);
+        assert_eq!(waiting().iter().filter(|k| k.upper.packet == own).count(), 1);
         let unconnected = Sock::bound(at("::", 0));
         assert_eq!(unconnected.send_to(b"four", at(P, 7)), Err(libc::ENETUNREACH));
         assert!(waiting().is_empty(), "nothing is known of that peer");
