@@ -2,6 +2,8 @@
 #include "harness.h"
 #include <pthread.h>
 #include <signal.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
 #include <sys/uio.h>
 
 /* All ways to duplicate work alike, and the last descriptor counts. */
@@ -305,5 +307,62 @@ static void inherited(void)
     echo(s, c);
 }
 
-MAIN(TEST(duplicates), TEST(stale_numbers), TEST(forked), TEST(vforked), TEST(close_loops), TEST(cancellation),
+static int by_handler;
+static struct sockaddr_in6 to_whom;
+
+static void begins_connected(int number)
+{
+    (void)number;
+    by_handler = udp();
+    CHECK(connect(by_handler, SA(to_whom), sizeof to_whom) == 0 && send(by_handler, "hello", 5, 0) == 5);
+}
+
+static void begins_unconnected(int number)
+{
+    (void)number;
+    by_handler = udp();
+    CHECK(sendto(by_handler, "hello", 5, 0, SA(to_whom), sizeof to_whom) == 5);
+}
+
+/* A handler on a stack of two pages is the first to use a socket, of which most is the kernel's. */
+static void small_stack(void (*handler)(int))
+{
+    size_t page = 4096, size = 2 * getauxval(AT_MINSIGSTKSZ) + 1024;
+    size = size < 8192 ? 8192 : size;
+    /* Sanitizers have their own needs. */
+    size += getenv("TSAN_OPTIONS") != NULL || getenv("ASAN_OPTIONS") != NULL ? 65536 : 0;
+    int port, s = socket(AF_INET6, SOCK_DGRAM, 0);
+    struct sockaddr_in6 name = address("::1", 0);
+    socklen_t len = sizeof name;
+    CHECK(bind(s, SA(name), sizeof name) == 0 && getsockname(s, SA(name), &len) == 0);
+    port = ntohs(name.sin6_port);
+    close(s);
+    char *stack = mmap(NULL, page + size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(stack != MAP_FAILED && mprotect(stack, page, PROT_NONE) == 0);
+    stack_t there = { .ss_sp = stack + page, .ss_size = size };
+    CHECK(sigaltstack(&there, NULL) == 0);
+    struct sigaction action = { .sa_handler = handler, .sa_flags = SA_ONSTACK };
+    CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
+    to_whom = address(B, port);
+    CHECK(raise(SIGUSR1) == 0);
+    /* It is a shim socket, as from any other stack. */
+    int v = -1;
+    len = sizeof v;
+    if (preloaded())
+        CHECK(getsockopt(by_handler, 0x5533, 2, &v, &len) == 0 && v == 0);
+    int server, client;
+    server_and_client(&server, &client);
+}
+
+static void small_stack_connected(void)
+{
+    small_stack(begins_connected);
+}
+
+static void small_stack_unconnected(void)
+{
+    small_stack(begins_unconnected);
+}
+
+MAIN(TEST(small_stack_connected), TEST(small_stack_unconnected), TEST(duplicates), TEST(stale_numbers), TEST(forked), TEST(vforked), TEST(close_loops), TEST(cancellation),
      TEST(cancelling_oneself), TEST(signal_handlers), TEST(races), TEST(inherited))

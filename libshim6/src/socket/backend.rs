@@ -2,7 +2,7 @@
 
 use super::host::Sockets;
 use super::state::{self, ForkLock};
-use super::{detach, guard, inherit, leave, options, real, registry, sys, table, users};
+use super::{detach, guard, inherit, leave, options, real, registry, stack, sys, table, users};
 use crate::addr::{FlowId, LocatorPair, UlidPair};
 use crate::config::{Config, ReapConfig};
 use crate::driver::cell::{Cell, Forward};
@@ -250,6 +250,12 @@ pub fn ensure() -> Option<&'static Running> {
     if OFF.load(Acquire) || SANDBOX.load(Acquire) {
         return None;
     }
+    stack::with_room(first).flatten()
+}
+
+/// No engine was there a moment ago.
+#[cold]
+fn first() -> Option<&'static Running> {
     let _lock = START.lock();
     if let Some(running) = current() {
         return Some(running);

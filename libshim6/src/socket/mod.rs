@@ -30,6 +30,7 @@ mod recent;
 mod refs;
 mod registry;
 mod setup;
+mod stack;
 mod state;
 mod sys;
 pub mod table;
