@@ -2,6 +2,7 @@
  * socket goes on. */
 #include "harness.h"
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/uio.h>
 
@@ -240,4 +241,43 @@ static void memory_that_goes_away(void)
     }
 }
 
-MAIN(TEST(memory_that_goes_away), TEST(sending), TEST(receiving), TEST(unaligned), TEST(up_to_the_end))
+/* The process gets no memory any more. Sockets are the kernel's, so that is no reason to end. */
+static void no_memory_left(void)
+{
+    enum { MANY = 900 };
+    static int fds[MANY];
+    int s, c, port;
+    char buf[8];
+    server_and_client(&s, &c);
+    int other = bound(A, &port);
+    struct rlimit limit, files = { 1024, 1024 };
+    CHECK(setrlimit(RLIMIT_NOFILE, &files) == 0);
+    long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    CHECK(f != NULL && fscanf(f, "%ld", &pages) == 1 && fclose(f) == 0);
+    limit.rlim_cur = limit.rlim_max = (rlim_t)(pages + 64) * 4096;
+    CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+    for (size_t size = 1 << 20; size >= 4096;)
+        if (mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED)
+            size /= 2;
+    for (int i = 0; i < MANY; i++) {
+        struct sockaddr_in6 to = address(A, port);
+        fds[i] = udp();
+        if (i % 2 == 0)
+            CHECK(sendto(fds[i], "x", 1, 0, SA(to), sizeof to) == 1);
+        else
+            CHECK(connect(fds[i], SA(to), sizeof to) == 0 && send(fds[i], "x", 1, 0) == 1);
+        CHECK(recv(other, buf, sizeof buf, 0) == 1);
+    }
+    echo(s, c);
+    for (int i = 0; i < MANY; i++)
+        CHECK(close(fds[i]) == 0);
+    usleep(200000);
+    for (int i = 0; i < MANY; i++) {
+        fds[i] = to_peer(A, port);
+        CHECK(send(fds[i], "x", 1, 0) == 1 && recv(other, buf, sizeof buf, 0) == 1);
+    }
+    echo(s, c);
+}
+
+MAIN(TEST(no_memory_left), TEST(memory_that_goes_away), TEST(sending), TEST(receiving), TEST(unaligned), TEST(up_to_the_end))

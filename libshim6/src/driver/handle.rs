@@ -235,6 +235,14 @@ impl Handle {
         }
     }
 
+    /// Have the engine end soon, and all traffic go without it. Allocates nothing and takes no lock.
+    pub fn stop_soon(&self) {
+        if self.0.alive() {
+            self.0.stopping.store(true, Release);
+            sys::notify(self.0.waker.raw());
+        }
+    }
+
     /// As [`Handle::stop`], but wait no longer than `limit`.
     pub fn stop_within(&self, limit: Duration) {
         if !self.0.alive() {

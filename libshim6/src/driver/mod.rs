@@ -14,6 +14,7 @@
 //! | `receive`, `filter`, `claim` | the raw socket that receives; which packets are another engine's |
 //! | `send`, `frag`, `udp` | the raw socket that sends; fragments behind the shim header; checksums over ULIDs |
 //! | `resend` | copies of the last datagrams, to be sent again after a failure |
+//! | `reserve` | memory for the time when there is no more |
 //! | `suppress` | who may get datagrams without extension header |
 //! | `deliver`, `inject` | tagged payload to the application's own socket |
 //! | `addresses`, [`netlink`] | locators, and ULIDs that vanish |
@@ -43,6 +44,7 @@ pub mod random;
 mod receive;
 mod report;
 pub(crate) mod resend;
+pub mod reserve;
 mod run;
 pub(crate) mod send;
 mod shared;

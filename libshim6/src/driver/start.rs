@@ -10,6 +10,7 @@ use super::policy::Policy;
 use super::random::SystemRng;
 use super::receive::ReceiveSocket;
 use super::resend::Limits;
+use super::reserve;
 use super::run::{Parts, Runner};
 use super::send::SendSocket;
 use super::shared::{MAX_COMMANDS, Shared};
@@ -156,6 +157,9 @@ fn guarded(shared: &Shared, mut runner: Runner) {
         let result = runner.run();
         if let Err(e) = &result {
             tracing::error!(error = %e, "the engine stops; all traffic goes without it from now on");
+        }
+        if reserve::is_short() {
+            tracing::error!("there is no memory left; all traffic goes without the engine from now on");
         }
         runner.shut_down();
     }));

@@ -6,7 +6,7 @@ use super::{detach, guard, inherit, leave, options, real, registry, stack, sys, 
 use crate::addr::{FlowId, LocatorPair, UlidPair};
 use crate::config::{Config, ReapConfig};
 use crate::driver::cell::{Cell, Forward};
-use crate::driver::{Arrival, Configured, Handle};
+use crate::driver::{Arrival, Configured, Handle, reserve};
 use crate::engine::{Feedback, LocatorError, Settings};
 use crate::time::Time;
 use std::io;
@@ -49,6 +49,8 @@ pub trait Backend: Send + Sync {
     }
     /// End, and wait for that, but not longer than this.
     fn end(&self, _limit: Duration) {}
+    /// End soon; called where nothing may be allocated or locked.
+    fn end_soon(&self) {}
     /// A socket sends by the cell from now on.
     fn attach(&self, cell: &Cell);
     /// It does so no more.
@@ -115,6 +117,9 @@ impl Backend for Handle {
         packets: &[&[u8]],
     ) -> io::Result<usize> {
         self.send_payload_many(cell, forward, protocol, packets)
+    }
+    fn end_soon(&self) {
+        self.stop_soon();
     }
     fn payload_fd(&self) -> Option<RawFd> {
         self.payload_fd()
@@ -247,10 +252,21 @@ pub fn ensure() -> Option<&'static Running> {
     if let Some(running) = current() {
         return Some(running);
     }
-    if OFF.load(Acquire) || SANDBOX.load(Acquire) {
+    if OFF.load(Acquire) || SANDBOX.load(Acquire) || reserve::is_short() {
         return None;
     }
     stack::with_room(first).flatten()
+}
+
+/// The heap of the shim got no memory: the engine ends, and the program goes on without it. Where there is memory for that
+/// ([`reserve::OCTETS`]); it stays there. Allocates nothing and takes no lock.
+#[cold]
+pub fn memory_is_short() -> Option<usize> {
+    reserve::note_short();
+    if let Some(running) = current() {
+        running.backend.end_soon();
+    }
+    reserve::at()
 }
 
 /// No engine was there a moment ago.
@@ -266,6 +282,7 @@ fn first() -> Option<&'static Running> {
     let started = if sys::room(ROOM_TO_START) { aside(start).flatten() } else { None };
     match started {
         Some(running) => {
+            reserve::set_aside();
             install(running);
             leave::engine_started();
             current()

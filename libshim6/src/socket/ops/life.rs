@@ -6,7 +6,7 @@ use super::super::table::{self, Pinned};
 use super::super::{Bypass, Outcome, backend, detach, ports, real, registry, setup, sys};
 use super::{engine, marking, unconnected};
 use crate::addr::{UlidPair, is_servable};
-use crate::driver::{serves_raw, udp};
+use crate::driver::{reserve, serves_raw, udp};
 use libc::{c_int, sockaddr, socklen_t};
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::atomic::Ordering::*;
@@ -56,6 +56,10 @@ fn served(domain: c_int, kind: c_int, protocol: c_int) -> Option<u8> {
 
 /// Start to track `fd`. Without effect inside our own code.
 fn track(fd: c_int, flags: u32, protocol: u8) -> Option<Pinned> {
+    if reserve::is_short() {
+        table::forget(fd);
+        return None;
+    }
     slow(|| {
         backend::watch_forks();
         let socket = Socket::create(flags);
