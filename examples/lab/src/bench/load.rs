@@ -158,9 +158,11 @@ impl Pair {
         let program = programs::compiled("load")?;
         let path = usize::from(shim.is_none());
         let (client, server) = (&topology.client, &topology.server);
+        // Bound to no address, the native one would answer from that of path 1.
+        let listen = if shim.is_some() { "::".to_owned() } else { server.addresses[path].to_string() };
         Self::between(
             (client, &client.addresses[path].to_string()),
-            (server, &server.addresses[path].to_string(), "::"),
+            (server, &server.addresses[path].to_string(), &listen),
             shim,
             (&program, port, &[]),
             files,
