@@ -452,6 +452,22 @@ static void lives(int c)
     CHECK(ask(f, "last") == 4);
 }
 
+/* A port that nobody has any more. */
+static void closed(void)
+{
+    int f = socket(AF_INET6, SOCK_DGRAM, 0);
+    struct timeval t = { .tv_sec = 2 };
+    struct sockaddr_in6 other = server;
+    other.sin6_port = htons((unsigned short)(ntohs(server.sin6_port) + 1));
+    setsockopt(f, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t);
+    CHECK(connect(f, SA(other), sizeof other) == 0);
+    CHECK(ask(f, "open") == 4 && ask(f, "close") == 5);
+    usleep(200000);
+    CHECK(send(f, "nobody", 6, 0) == 6);
+    FAILS(recv(f, in, 100, 0), ECONNREFUSED);
+    close(f);
+}
+
 static int whole, others;
 
 /* Sends to itself by the same socket. */
@@ -635,6 +651,7 @@ int main(int argc, char **argv)
     printf("packets\n");
     receives(c);
     printf("receives\n");
+    closed();
     together();
     full();
     printf("full\n");

@@ -11,12 +11,23 @@ use shim6_lab::{in_lab, wait_for};
 use std::process::Command;
 
 const ECHO: &str = "
-import socket, struct, sys
+import select, socket, struct, sys
 s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
 s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
 s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
+other = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+other.bind(('::', int(sys.argv[1]) + 1))
 s.bind(('::', int(sys.argv[1])))
 while True:
+    if other:
+        ready, _, _ = select.select([s, other], [], [])
+        if other in ready:
+            data, peer = other.recvfrom(100)
+            other.sendto(data, peer)
+            if data == b'close':
+                other.close()
+                other = None
+            continue
     data, told, _, peer = s.recvmsg(65536, 200)
     if data in (b'told', b'untold'):
         s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, data == b'told')

@@ -9,12 +9,14 @@ use super::options::Arrival;
 use super::receive::Received;
 use super::shared::{Counters, Shared};
 use super::udp;
-use crate::addr::{FlowId, UlidPair};
+use crate::addr::{FlowId, LocatorPair, UlidPair};
 use crate::engine::{Deliver, IcmpDelivery};
 use crate::time::Time;
+use crate::wire::PROTOCOL;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 /// Headers that carry another protocol or belong to the kernel's own control: never re-injected on their own.
 const REFUSED: [u8; 11] = [0, 6, 43, 50, 51, 58, 59, 60, 132, 135, 140];
@@ -33,12 +35,23 @@ pub struct Delivery {
     injector: Injector,
     reassembly: Reassembly,
     labels: Labels,
+    /// When a sender was last told of a closed port.
+    refused: Option<Time>,
 }
+
+/// At most one sender is told of a closed port in this time.
+const BETWEEN_REFUSALS: Duration = Duration::from_millis(100);
 
 impl Delivery {
     /// Nothing is queued yet.
     pub fn new(host: Arc<dyn SocketHost>, injector: Injector) -> Self {
-        Delivery { host, injector, reassembly: Reassembly::default(), labels: Labels::default() }
+        Delivery {
+            host,
+            injector,
+            reassembly: Reassembly::default(),
+            labels: Labels::default(),
+            refused: None,
+        }
     }
 
     /// Take the payload of one packet. What it completes is queued; [`Delivery::flush`] hands it to the kernel. The flow
@@ -54,7 +67,11 @@ impl Delivery {
         let arrival = Arrival { ulids: d.ulids, fii: d.fii, locators: d.locators };
         let flow_label = self.labels.of(&shared.arrivals, arrival);
         if d.next_header != frag::FRAGMENT {
-            return self.whole(counters, packet, d.ulids, flow_label, d.next_header, d.data);
+            let flow = self.whole(counters, packet, d.ulids, flow_label, d.next_header, d.data);
+            if flow.is_none() && d.next_header == udp::UDP {
+                self.refuse_port(now, shared, packet, d);
+            }
+            return flow;
         }
         Counters::add(&counters.fragments, 1);
         Counters::add(&counters.incomplete, self.reassembly.expire(now) as u64);
@@ -106,6 +123,28 @@ impl Delivery {
             Header { source: ulids.peer, destination, protocol, hop_limit, traffic_class, flow_label };
         self.injector.push(header, data);
         Some(flow)
+    }
+
+    /// Tell the sender of a datagram that nobody has its port, as the kernel would have told of one between the ULIDs.
+    /// What he gets is about his tagged packet, so his shim maps it back (S6-8-4, S6-8-6).
+    fn refuse_port(&mut self, now: Time, shared: &Shared, packet: &Received<'_>, d: &Deliver<'_>) {
+        let Some(port) = udp::check(d.ulids, d.data).map(|u| u.destination_port) else { return };
+        let flow_taken = self.refused.is_some_and(|last| now.since(last) < BETWEEN_REFUSALS);
+        // Another process may have it, or a socket that the shim leaves alone.
+        if flow_taken || self.host.port_is_open(port) {
+            return;
+        }
+        self.refused = Some(now);
+        let back = LocatorPair { local: packet.destination, peer: packet.source };
+        let quoted = Header {
+            source: packet.source,
+            destination: packet.destination,
+            protocol: PROTOCOL,
+            hop_limit: packet.hop_limit,
+            traffic_class: packet.traffic_class,
+            flow_label: 0,
+        };
+        let _ = shared.sender.send_icmp(back, icmp::port_unreachable(&quoted, packet.data));
     }
 
     /// Queue an ICMPv6 error, if a socket of ours holds the flow that it is about: the kernel hands it to that socket,

@@ -30,6 +30,10 @@ pub trait SocketHost: Send + Sync {
     fn serves(&self, ulids: UlidPair, flow: Option<FlowId>) -> bool;
     /// Which shim socket takes this packet; `None`: none, so it must not be re-injected (DESIGN section 6).
     fn deliver_to(&self, ulids: UlidPair, flow: FlowId) -> Option<DeliverTo>;
+    /// Has any socket of the host this UDP port? In doubt, yes.
+    fn port_is_open(&self, _port: u16) -> bool {
+        true
+    }
     /// Does a shim socket hold unread data of the peer (RE-FB-23)?
     fn has_unread(&self, ulids: UlidPair) -> bool;
     /// Does an open shim socket use the pair (connected, or unconnected with traffic on it)?

@@ -77,6 +77,16 @@ impl IcmpSocket {
     }
 }
 
+/// Port Unreachable (RFC 4443 section 3.1) about a packet with this header and data, its checksum 0; no longer than every
+/// path takes.
+pub fn port_unreachable(quoted: &Header, data: &[u8]) -> Vec<u8> {
+    const LARGEST_QUOTE: usize = 1280 - 40 - 8 - 40;
+    let mut message = vec![1, 4, 0, 0, 0, 0, 0, 0];
+    message.extend_from_slice(&quoted.octets(data.len()));
+    message.extend_from_slice(&data[..data.len().min(LARGEST_QUOTE)]);
+    message
+}
+
 /// Complete a mapped error: its header on `lo`, and its checksum.
 pub fn complete(source: Ipv6Addr, destination: Ipv6Addr, message: &mut [u8]) -> Header {
     let protocol = libc::IPPROTO_ICMPV6 as u8;

@@ -42,6 +42,21 @@ pub struct Header {
     pub flow_label: u32,
 }
 
+impl Header {
+    /// The IPv6 header of a packet with `len` octets behind it.
+    pub fn octets(&self, len: usize) -> [u8; 40] {
+        let mut ip = [0; 40];
+        let (class, label) = (u32::from(self.traffic_class), self.flow_label & 0xf_ffff);
+        ip[..4].copy_from_slice(&(6 << 28 | class << 20 | label).to_be_bytes());
+        ip[4..6].copy_from_slice(&(len as u16).to_be_bytes());
+        ip[6] = self.protocol;
+        ip[7] = self.hop_limit;
+        ip[8..24].copy_from_slice(&self.source.octets());
+        ip[24..40].copy_from_slice(&self.destination.octets());
+        ip
+    }
+}
+
 /// How packets get to the kernel.
 #[derive(Debug)]
 enum Way {
@@ -296,14 +311,7 @@ impl Frame {
         let ethernet = &mut self.octets[VIRTIO..VIRTIO + ETHERNET];
         ethernet[12..].copy_from_slice(&(libc::ETH_P_IPV6 as u16).to_be_bytes());
         let ip = &mut self.octets[VIRTIO + ETHERNET..UPPER];
-        ip[..4].copy_from_slice(
-            &(6 << 28 | u32::from(h.traffic_class) << 20 | (h.flow_label & 0xf_ffff)).to_be_bytes(),
-        );
-        ip[4..6].copy_from_slice(&(len as u16).to_be_bytes());
-        ip[6] = h.protocol;
-        ip[7] = h.hop_limit;
-        ip[8..24].copy_from_slice(&h.source.octets());
-        ip[24..40].copy_from_slice(&h.destination.octets());
+        ip.copy_from_slice(&h.octets(len));
     }
 
     /// The datagrams of this frame one by one.

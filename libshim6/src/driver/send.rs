@@ -7,7 +7,7 @@
 //! which together costs less than a UDP socket.
 
 use super::cell::{Forward, Marking};
-use super::{filter, frag, sys};
+use super::{filter, frag, icmp, sys};
 use crate::addr::{ContextTag, LocatorPair};
 use crate::wire::{PAYLOAD_HEADER_LEN, PROTOCOL};
 use libc::c_int;
@@ -148,6 +148,13 @@ impl SendSocket {
     /// Send one packet made of `parts`, from the shim header on, from `pair.local` (S6-E-3).
     pub fn send(&self, pair: LocatorPair, ifindex: u32, parts: &[IoSlice<'_>]) -> io::Result<()> {
         send(self.raw(), pair, ifindex, &Marking::default(), parts)
+    }
+
+    /// Send an ICMPv6 message, completed here.
+    pub fn send_icmp(&self, pair: LocatorPair, mut message: Vec<u8>) -> io::Result<()> {
+        let header = icmp::complete(pair.local, pair.peer, &mut message).octets(message.len());
+        let parts = [IoSlice::new(&header), IoSlice::new(&message)];
+        send(self.payload.raw(), pair, 0, &Marking::default(), &parts)
     }
 
     /// IPv6 header and payload extension header of a packet with `octets` behind them. The flow label, which routers use

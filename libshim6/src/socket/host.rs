@@ -57,6 +57,11 @@ impl SocketHost for Sockets {
         Some(if wildcard && detach::is_lost(&ulids.local) { DeliverTo::Loopback } else { DeliverTo::Ulid })
     }
 
+    fn port_is_open(&self, port: u16) -> bool {
+        let Ports(all) = Ports::read();
+        all.is_empty() || all.contains_key(&port)
+    }
+
     fn has_unread(&self, ulids: UlidPair) -> bool {
         users::of(ulids).any(|socket| {
             let _stable = detach::descriptors_are_stable();
