@@ -99,6 +99,7 @@ fn families_on_a_healthy_path() {
 
 #[test]
 fn families_after_a_blackhole() {
+    // S6-8-4: of a closed port the program hears
     in_lab!();
     over(Some(&|bench| bench.topology.blackhole(1, Blackhole::Both).unwrap()));
 }

@@ -79,7 +79,7 @@ for n in itertools.count():
         pass
 ";
 
-// What is sent again looks as it did at first: RFC 5533 section 4.2, the shim is transparent to the layer above
+// What is sent again looks as it did at first.
 #[test]
 fn copies_have_the_traffic_class_and_the_hop_limit_of_their_socket() {
     in_lab!();
