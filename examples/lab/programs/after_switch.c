@@ -555,6 +555,12 @@ static void recover(int c)
     empty(c);
 }
 
+static void *blocked(void *fd)
+{
+    send(*(int *)fd, out, 1400, 0);
+    return NULL;
+}
+
 static void full(void)
 {
     int c = fresh(1);
@@ -587,6 +593,9 @@ static void full(void)
     pthread_join(thread, NULL);
     recover(c);
     fill(c);
+    void *end = NULL;
+    CHECK(pthread_create(&thread, NULL, blocked, &c) == 0 && usleep(100000) == 0 && pthread_cancel(thread) == 0);
+    CHECK(pthread_join(thread, &end) == 0 && end == PTHREAD_CANCELED);
     sigaction(SIGUSR1, &again, NULL);
     CHECK(pthread_create(&thread, NULL, send_after_signal, NULL) == 0);
     CHECK(pthread_create(&other, NULL, free_links, &c) == 0);
