@@ -9,7 +9,7 @@ use super::options::Arrival;
 use super::receive::Received;
 use super::shared::{Counters, Shared};
 use super::udp;
-use crate::addr::{FlowId, LocatorPair, UlidPair};
+use crate::addr::{FlowId, LocatorPair, UlidPair, is_servable};
 use crate::engine::{Deliver, IcmpDelivery};
 use crate::time::Time;
 use crate::wire::PROTOCOL;
@@ -35,11 +35,11 @@ pub struct Delivery {
     injector: Injector,
     reassembly: Reassembly,
     labels: Labels,
-    /// When a sender was last told of a closed port.
+    /// When a port was last found closed, or not.
     refused: Option<Time>,
 }
 
-/// At most one sender is told of a closed port in this time.
+/// At most one datagram in this time is looked at for whether its port is closed.
 const BETWEEN_REFUSALS: Duration = Duration::from_millis(100);
 
 impl Delivery {
@@ -129,12 +129,15 @@ impl Delivery {
     /// What he gets is about his tagged packet, so his shim maps it back (S6-8-4, S6-8-6).
     fn refuse_port(&mut self, now: Time, shared: &Shared, packet: &Received<'_>, d: &Deliver<'_>) {
         let Some(port) = udp::check(d.ulids, d.data).map(|u| u.destination_port) else { return };
-        let flow_taken = self.refused.is_some_and(|last| now.since(last) < BETWEEN_REFUSALS);
-        // Another process may have it, or a socket that the shim leaves alone.
-        if flow_taken || self.host.port_is_open(port) {
+        if self.refused.is_some_and(|last| now.since(last) < BETWEEN_REFUSALS) || !is_servable(&packet.source)
+        {
             return;
         }
         self.refused = Some(now);
+        // Another process may have it, or a socket that the shim leaves alone.
+        if self.host.port_is_open(port) {
+            return;
+        }
         let back = LocatorPair { local: packet.destination, peer: packet.source };
         let quoted = Header {
             source: packet.source,
