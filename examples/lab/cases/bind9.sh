@@ -1,4 +1,4 @@
-# needs: named dig pdns_server pdns_recursor rndc haproxy
+# needs: named dig pdns_server pdns_recursor
 # port: udp6 5300
 # context
 # Name servers with a thread and a socket per processor, chroots and dropped privileges; one behind the other.
@@ -23,7 +23,7 @@ server() {
 	printf 'zone "lab.test" { type master; file "%s/zone"; };\n' "$PWD" >pdns.conf2
 	pdns_server --config-dir="$PWD" --daemon=no --guardian=no >pdns.log 2>&1 &
 	mkdir -p rec
-	printf 'local-address=::\nlocal-port=5300\nsocket-dir=%s/rec\nforward-zones=lab.test=[%s]:53\nthreads=2\nquery-local-address=::\ndnssec=off\n' "$PWD" "$SERVER" >recursor.conf
+	printf 'local-address=::\nlocal-port=5300\nallow-from=::/0\nsocket-dir=%s/rec\nforward-zones=lab.test=[%s]:53\nthreads=2\nquery-local-address=::\ndnssec=off\n' "$PWD" "$SERVER" >recursor.conf
 	until dig +tries=1 +time=1 +short "@$SERVER" h1.lab.test aaaa | grep -q 2001; do sleep 0.2; done
 	exec pdns_recursor --config-dir="$PWD" --daemon=no >rec.log 2>&1
 }

@@ -4,6 +4,9 @@
 client() {
 	PATH=$PATH:/usr/sbin:/sbin
 	. "$PROGRAMS/link.sh"
+	# What they keep in fixed places is theirs alone.
+	printf '#!/bin/sh\nmount -t tmpfs none /run && mount -t tmpfs none /var/lib && mkdir /var/lib/kea /var/lib/dhcpcd /var/lib/dhcpv6 && exec "$@"\n' >private.sh
+	private="unshare -m sh $PWD/private.sh"
 	shown() {
 		i=0
 		until there ip -6 -o addr show dev far | grep -q fd02 || [ $i -ge 100 ]; do sleep 0.1; i=$((i+1)); done
@@ -41,13 +44,12 @@ client() {
 	kill "$(cat cpid)"
 	echo '== dhcpcd'
 	echo noarp >dhcpcd.conf
-	there unshare -m sh -c 'mount -t tmpfs none /run && mount -t tmpfs none /var/lib/dhcpcd && exec "$@"' alone \
-		timeout 20 dhcpcd -1 -6 -B -f "$PWD/dhcpcd.conf" -c /bin/true far >dhcpcd.log 2>&1
+	there $private timeout 20 dhcpcd -1 -6 -B -f "$PWD/dhcpcd.conf" -c /bin/true far >dhcpcd.log 2>&1
 	echo "client $?"
 	shown
 	echo '== wide'
 	printf 'interface far {\n send ia-na 0;\n};\nid-assoc na 0 {\n};\n' >dhcp6c.conf
-	there unshare -m sh -c 'mount -t tmpfs none /var/lib/dhcpv6 && exec "$@"' alone timeout 8 dhcp6c -f -c dhcp6c.conf -p "$PWD/dhcp6c.pid" far >dhcp6c.log 2>&1 &
+	there $private timeout 5 dhcp6c -f -c dhcp6c.conf -p "$PWD/dhcp6c.pid" far >dhcp6c.log 2>&1 &
 	shown
 	wait $!
 	echo "client $?"
@@ -59,7 +61,7 @@ client() {
 	{ "Dhcp6": { "interfaces-config": { "interfaces": [ "near" ] }, "lease-database": { "type": "memfile", "persist": false },
 	  "subnet6": [ { "id": 1, "subnet": "fd02::/64", "interface": "near", "pools": [ { "pool": "fd02::100-fd02::1ff" } ] } ] } }
 	EOT
-	unshare -m sh -c 'mount -t tmpfs none /var/lib/kea && exec "$@"' alone env KEA_PIDFILE_DIR="$PWD" KEA_LOCKFILE_DIR="$PWD" kea-dhcp6 -c kea.conf >kea.log 2>&1 &
+	$private env KEA_PIDFILE_DIR="$PWD" KEA_LOCKFILE_DIR="$PWD" kea-dhcp6 -c kea.conf >kea.log 2>&1 &
 	server=$!
 	sleep 1
 	rm -f cleases

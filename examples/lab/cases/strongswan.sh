@@ -1,4 +1,4 @@
-# needs: swanctl unshare nsenter
+# needs: swanctl unshare
 # port: udp6 4500
 # context
 # cut: 4
