@@ -4,6 +4,7 @@
 //! Application threads count traffic into atomics and read the forwarding state; the engine thread samples the
 //! counters when its timers need them. On a healthy path neither side makes a system call for a datagram.
 
+pub mod epoch;
 mod meter;
 
 pub use meter::{Meter, attention};
@@ -572,6 +573,7 @@ impl Cell {
 
     fn look_closer(&self) {
         self.meter.set(attention::DETOUR, self.is_held() || self.forward.read().is_some());
+        epoch::advance();
     }
 
     /// Application thread: are datagrams of the pair to be dropped as if lost on the way, because the peer would take them
@@ -615,7 +617,10 @@ impl Cell {
     /// Engine thread: what sockets see from now on.
     pub fn set_view(&self, view: ContextView) {
         self.meter.set(attention::ASSOCIATED, view.associated);
-        *self.view.write() = Arc::new(view);
+        let old = std::mem::replace(&mut *self.view.write(), Arc::new(view));
+        if old.takes_bare != Bare::No || self.view().takes_bare != Bare::No {
+            epoch::advance();
+        }
         self.notify();
     }
 
@@ -632,6 +637,7 @@ impl Cell {
 
 impl Drop for Cell {
     fn drop(&mut self) {
+        epoch::advance();
         self.meter.give_back();
     }
 }

@@ -1,7 +1,7 @@
 //! What application threads and the engine thread share besides the cells.
 
 use super::arrivals::Arrivals;
-use super::cell::{Cell, CellKey};
+use super::cell::{Cell, CellKey, epoch};
 use super::resend::Limits;
 use super::send::SendSocket;
 use super::sys::{self, OwnFd};
@@ -67,6 +67,7 @@ impl BareIndex {
             cells.entry(*peer).or_default().push(cell.clone());
         }
         self.count.store(cells.len(), SeqCst);
+        epoch::advance();
     }
 
     /// Application thread: the cells that a datagram on these locators may belong to. One load where there are none.

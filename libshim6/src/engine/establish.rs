@@ -39,13 +39,8 @@ impl Engine {
         flow: Option<FlowId>,
         asked: bool,
     ) -> Option<Id> {
-        let ours = |a| self.local.iter().any(|l| l.addr == a);
         let anywhere = asked && self.is_known(now, &ulids.peer);
-        let usable = self.local.iter().any(|l| l.addr == ulids.local && (l.operational || anywhere));
-        if !usable
-            || !is_servable(&ulids.peer)
-            || ours(ulids.peer)
-            || self.forbids(&ulids.peer)
+        if !self.may_begin(ulids, anywhere)
             || self.negative.blocks(now, ulids)
             || self.shared_instance(ulids).is_some()
         {
@@ -57,7 +52,11 @@ impl Engine {
         } else {
             std::iter::repeat_with(|| self.io.rng.u32()).find(|fii| *fii != 0)?
         };
-        let id = self.create(now, ulids, fii, None)?;
+        let Some(id) = self.create(now, ulids, fii, None) else {
+            // Not with each datagram again
+            self.negative.failed(ulids, now + self.io.config.shim6.no_r1_holddown_time);
+            return None;
+        };
         let pairs = match anywhere {
             true => self.pairs_to_try(now, self.table.get(id)?),
             false => vec![ulids.as_locators()],
@@ -74,6 +73,16 @@ impl Engine {
         ctx.send_i1(now, &mut self.io);
         self.settle(now, id);
         Some(id)
+    }
+
+    /// Is a context with the pair possible, as long as the addresses of this host and the settings are as they are?
+    /// `anywhere`: over whichever of our locators is up.
+    pub(super) fn may_begin(&self, ulids: UlidPair, anywhere: bool) -> bool {
+        let ours = |addr| self.local.iter().find(|l| l.addr == addr);
+        ours(ulids.local).is_some_and(|l| l.operational || anywhere)
+            && is_servable(&ulids.peer)
+            && ours(ulids.peer).is_none()
+            && !self.forbids(&ulids.peer)
     }
 
     /// A new context with a tag that no other has; `None` if the table is full or no tag is free (S6-7.1-5).

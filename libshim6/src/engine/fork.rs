@@ -186,10 +186,8 @@ impl Engine {
     /// As [`Engine::wake`] for the cell of an instance.
     pub fn wake_of(&self, ulids: UlidPair, fii: Fii) -> Wake {
         let Some(ctx) = self.serving_instance(ulids, fii).and_then(|id| self.table.get(id)) else {
-            // Bounded by poll_timeout: the entry's end brings poll_changed
-            // No context is ever made to an address of this host
-            let ours = self.local.iter().any(|l| l.addr == ulids.peer);
-            let never = ours || self.forbids(&ulids.peer) || self.negative.holds(ulids);
+            // Bounded by poll_timeout and set_local_locators, which bring poll_changed
+            let never = !self.may_begin(ulids, false) || self.negative.holds(ulids);
             let eager = self.is_capable(&ulids.peer);
             return if never { Wake::default() } else { self.trigger.wake(ulids, eager) };
         };

@@ -198,6 +198,7 @@ impl Engine {
             self.settle(now, id);
         }
         self.review_all(now);
+        self.io.changed.extend(self.trigger.pairs());
     }
 
     /// The valid lifetime of a local ULID ran out: its contexts are discarded (S6-1-4).
@@ -276,7 +277,7 @@ impl Engine {
         let (pairs, peers) = self.negative.expire(now);
         self.io.changed.extend(pairs);
         for peer in peers {
-            self.io.changed.extend(self.trigger.with_peer(peer));
+            self.io.changed.extend(self.trigger.pairs().filter(|ulids| ulids.peer == peer));
         }
         for id in self.table.due(now) {
             self.context_timeout(now, id);

@@ -149,9 +149,9 @@ impl Trigger {
         out
     }
 
-    /// Pairs counted with this peer.
-    pub(super) fn with_peer(&self, peer: Ipv6Addr) -> Vec<UlidPair> {
-        self.pairs.keys().filter(|u| u.peer == peer).copied().collect()
+    /// Pairs that are counted.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = UlidPair> {
+        self.pairs.keys().copied()
     }
 }
 

@@ -14,6 +14,7 @@
 pub mod backend;
 pub(crate) mod cmsg;
 mod detach;
+mod detours;
 pub mod direct;
 pub mod guard;
 pub mod host;
@@ -34,6 +35,7 @@ mod state;
 mod sys;
 pub mod table;
 mod users;
+mod words;
 
 #[cfg(test)]
 mod tests;

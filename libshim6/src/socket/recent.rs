@@ -3,10 +3,12 @@
 //! An index into [`Peers`](super::peers::Peers): written under the socket's lock, read by anybody. A reader that meets a
 //! writer finds nothing and asks under the lock.
 
+use super::detours::Detours;
+use super::words::{Words, join, meter, of_meter, split};
 use crate::driver::cell::Meter;
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::*, fence};
+use std::sync::atomic::{AtomicPtr, Ordering::*};
 
 /// Peers that a socket has room for, and how many once two of them were after the same place.
 const FEW: usize = 4;
@@ -28,17 +30,10 @@ pub struct Known {
     pub meter: &'static Meter,
 }
 
-/// One peer; `version` is odd while a writer is at work.
+/// One peer: its address, our address, port and facts, and the meter; no meter: nothing is known.
 #[derive(Debug)]
 #[repr(align(64))]
-struct Entry {
-    version: AtomicU64,
-    peer: [AtomicU64; 2],
-    local: [AtomicU64; 2],
-    port: AtomicU64,
-    /// Null: nothing is known.
-    meter: AtomicPtr<Meter>,
-}
+struct Entry(Words<6>);
 
 /// See the module.
 #[derive(Debug)]
@@ -46,21 +41,18 @@ pub struct Recent {
     few: [Entry; FEW],
     /// In place of those, if not null; never freed.
     many: AtomicPtr<[Entry; MANY]>,
-}
-
-fn words(addr: &Ipv6Addr) -> [u64; 2] {
-    let bits = addr.to_bits();
-    [(bits >> 64) as u64, bits as u64]
-}
-
-fn addr([high, low]: [u64; 2]) -> Ipv6Addr {
-    Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low))
+    /// Those that are reached on other locators without extension header.
+    pub detours: Detours,
 }
 
 impl Recent {
     /// Nothing.
     pub fn new() -> Self {
-        Recent { few: std::array::from_fn(|_| Entry::new()), many: AtomicPtr::new(ptr::null_mut()) }
+        Recent {
+            few: std::array::from_fn(|_| Entry::new()),
+            many: AtomicPtr::new(ptr::null_mut()),
+            detours: Detours::new(),
+        }
     }
 
     #[inline]
@@ -86,106 +78,65 @@ impl Recent {
         let many: Box<[Entry]> = (0..MANY).map(|_| Entry::new()).collect();
         self.many.store(Box::leak(many).as_mut_ptr().cast(), Release);
         for old in &self.few {
-            let key = [old.peer[0].load(Relaxed), old.peer[1].load(Relaxed)];
-            self.entry(key, old.port.load(Relaxed) as u16).write(|new| {
-                for (to, from) in new.words().zip(old.words()) {
-                    to.store(from.load(Relaxed), Relaxed);
-                }
-                new.meter.store(old.meter.load(Relaxed), Relaxed);
-            });
-            old.write(|e| e.meter.store(ptr::null_mut(), Relaxed));
+            let words = old.0.under_lock();
+            self.entry([words[0], words[1]], words[4] as u16).0.write(words);
+            old.0.write([0; 6]);
         }
     }
 
     /// What is known about the peer at that address and port. Loads alone.
     #[inline]
     pub fn get(&self, peer: &SocketAddrV6) -> Option<Known> {
-        let key = words(peer.ip());
-        let e = self.entry(key, peer.port());
-        let before = e.version.load(Acquire);
-        let load = |w: &[AtomicU64; 2]| [w[0].load(Relaxed), w[1].load(Relaxed)];
-        let (found, local) = (load(&e.peer), load(&e.local));
-        let (port, meter) = (e.port.load(Relaxed), e.meter.load(Relaxed));
-        fence(Acquire);
-        let whole = before.is_multiple_of(2) && e.version.load(Relaxed) == before;
-        if !whole || found != key || port as u16 != peer.port() {
+        let key = split(peer.ip());
+        let [a, b, c, d, facts, m] = self.entry(key, peer.port()).0.read()?;
+        if [a, b] != key || facts as u16 != peer.port() {
             return None;
         }
-        // SAFETY: meters are never freed.
-        let meter = unsafe { meter.as_ref() }?;
-        Some(Known { local: addr(local), heard: port & HEARD != 0, unbound: port & UNBOUND != 0, meter })
+        let (heard, unbound) = (facts & HEARD != 0, facts & UNBOUND != 0);
+        Some(Known { local: join([c, d]), heard, unbound, meter: meter(m)? })
     }
 
     /// Under the socket's lock: remember a peer in place of another one.
     pub fn set(&self, peer: &SocketAddrV6, known: Known) {
-        let key = words(peer.ip());
+        let key = split(peer.ip());
         if self.many.load(Relaxed).is_null() && self.entry(key, peer.port()).is_of_another(key, peer.port()) {
             self.grow();
         }
         let facts = u64::from(peer.port())
             | if known.heard { HEARD } else { 0 }
             | if known.unbound { UNBOUND } else { 0 };
-        self.entry(key, peer.port()).write(|e| {
-            for (word, value) in e.peer.iter().chain(&e.local).zip(key.into_iter().chain(words(&known.local)))
-            {
-                word.store(value, Relaxed);
-            }
-            e.port.store(facts, Relaxed);
-            e.meter.store(ptr::from_ref(known.meter).cast_mut(), Relaxed);
-        });
+        let [c, d] = split(&known.local);
+        self.entry(key, peer.port()).0.write([key[0], key[1], c, d, facts, of_meter(known.meter)]);
     }
 
     /// Under the socket's lock: forget the peer at that address and port.
     pub fn forget(&self, peer: &SocketAddrV6) {
-        let key = words(peer.ip());
-        let forget = |e: &Entry| {
-            if e.is_of(key, peer.port()) {
-                e.meter.store(ptr::null_mut(), Relaxed);
-            }
-        };
-        self.entry(key, peer.port()).write(forget);
+        let key = split(peer.ip());
+        let entry = self.entry(key, peer.port());
+        if entry.is_of(key, peer.port()) {
+            entry.0.write([0; 6]);
+        }
     }
 
     /// Under the socket's lock, or where nobody else is: forget all.
     pub fn clear(&self) {
-        for e in self.entries() {
-            e.write(|e| e.meter.store(ptr::null_mut(), Relaxed));
-        }
+        self.entries().iter().for_each(|e| e.0.write([0; 6]));
+        self.detours.clear();
     }
 }
 
 impl Entry {
     fn new() -> Entry {
-        Entry {
-            version: AtomicU64::new(0),
-            peer: Default::default(),
-            local: Default::default(),
-            port: AtomicU64::new(0),
-            meter: AtomicPtr::new(ptr::null_mut()),
-        }
-    }
-
-    /// All but version and meter.
-    fn words(&self) -> impl Iterator<Item = &AtomicU64> {
-        self.peer.iter().chain(&self.local).chain([&self.port])
+        Entry(Words::new())
     }
 
     fn is_of(&self, peer: [u64; 2], port: u16) -> bool {
-        self.peer.iter().zip(peer).all(|(w, k)| w.load(Relaxed) == k)
-            && self.port.load(Relaxed) as u16 == port
+        let words = self.0.under_lock();
+        words[..2] == peer && words[4] as u16 == port
     }
 
     fn is_of_another(&self, peer: [u64; 2], port: u16) -> bool {
-        !self.meter.load(Relaxed).is_null() && !self.is_of(peer, port)
-    }
-
-    fn write(&self, change: impl FnOnce(&Entry)) {
-        // A writer that a fork cut off has left it odd.
-        let version = self.version.load(Relaxed) & !1;
-        self.version.store(version + 1, Relaxed);
-        fence(Release);
-        change(self);
-        self.version.store(version + 2, Release);
+        self.0.under_lock()[5] != 0 && !self.is_of(peer, port)
     }
 }
 

@@ -5,7 +5,7 @@ use super::recent::{Known, Recent};
 use super::refs::{PIN, Record, Refs};
 use super::setup::Waiting;
 use super::{backend, guard, registry, users};
-use crate::addr::{FlowId, UlidPair};
+use crate::addr::{FlowId, LocatorPair, UlidPair};
 use crate::driver::cell::{Cell, Forward, Meter};
 use crate::driver::udp::UDP;
 use std::cell::UnsafeCell;
@@ -365,6 +365,7 @@ impl Socket {
     /// Remember a peer of an unconnected socket. Inside `guard::slow` only.
     pub fn set_peer(&self, addr: &SocketAddrV6, peer: Peer) {
         let mut inner = self.inner();
+        self.recent.detours.forget(addr);
         self.remember(addr, &peer, &inner);
         let change = inner.peers.set(addr, peer);
         if let Some(ulids) = change.ended.filter(|ended| inner.listed != Some(*ended)) {
@@ -401,6 +402,26 @@ impl Socket {
             }
             None => self.recent.forget(addr),
         }
+    }
+
+    /// Datagrams to that ULID and port were found to go without extension header since `epoch`. Inside `guard::slow` only.
+    pub fn remember_outgoing(&self, epoch: u64, to: &SocketAddrV6, locators: LocatorPair, cell: &Cell) {
+        let _lock = self.inner();
+        self.recent.detours.set_outgoing(epoch, to, locators, cell.meter());
+    }
+
+    /// Datagrams from that locator and port to our address `to` were found to be the cell's since `epoch`. Inside
+    /// `guard::slow` only.
+    pub fn remember_incoming(
+        &self,
+        epoch: u64,
+        from: &SocketAddrV6,
+        to: Ipv6Addr,
+        ulids: UlidPair,
+        cell: &Cell,
+    ) {
+        let _lock = self.inner();
+        self.recent.detours.set_incoming(epoch, from, to, ulids, cell.meter());
     }
 
     /// Forget all peers of an unconnected socket. Inside `guard::slow` only.

@@ -158,6 +158,7 @@ impl Pair {
         let program = programs::compiled("load")?;
         let path = usize::from(shim.is_none());
         let (client, server) = (&topology.client, &topology.server);
+        // Bound to no address, the native one would answer from that of path 1.
         let listen = if shim.is_some() { "::".to_owned() } else { server.addresses[path].to_string() };
         Self::between(
             (client, &client.addresses[path].to_string()),
@@ -168,18 +169,14 @@ impl Pair {
         )
     }
 
-    /// As [`Pair::start`], but the sender has no peer either, nor an address of its own under the shim.
+    /// On path 1: the sender has neither peer nor address of its own.
     pub fn unconnected(topology: &Topology, shim: Option<&Shim>, port: u16, files: &Path) -> Result<Self> {
         std::fs::create_dir_all(files)?;
         let program = programs::compiled("load")?;
         let (client, server) = (&topology.client, &topology.server);
-        let addresses =
-            |path: usize| (client.addresses[path].to_string(), server.addresses[path].to_string());
-        let (source, destination) = addresses(usize::from(shim.is_none()));
-        let any = "::".to_owned();
-        let (source, listen) = if shim.is_some() { (&any, &any) } else { (&source, &destination) };
+        let destination = server.addresses[0].to_string();
         let more = (program.as_str(), port, &["unconnected"][..]);
-        Self::between((client, source), (server, &destination, listen), shim, more, files)
+        Self::between((client, "::"), (server, &destination, "::"), shim, more, files)
     }
 
     /// From an address of one host to an address of the other, where `listen` is bound.

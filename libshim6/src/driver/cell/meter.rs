@@ -28,7 +28,7 @@ pub mod attention {
     /// Sending is more than a plain call that is counted.
     pub const BEFORE_SENDING: u32 = DETOUR | DIVIDED | KEEP;
     /// What sending has to look at afterwards.
-    pub const SENDING: u32 = DETOUR | DIVIDED | ON_SENT | VOLUME | TIME_SENT;
+    pub const SENDING: u32 = ON_SENT | VOLUME | TIME_SENT;
     /// What receiving has to look at afterwards.
     pub const RECEIVING: u32 = DIVIDED | ON_RECEIVED | VOLUME;
 }

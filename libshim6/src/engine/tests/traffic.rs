@@ -103,6 +103,30 @@ fn a_heuristic_replaces_the_thresholds() {
 }
 
 #[test]
+fn traffic_that_no_context_can_serve_wakes_nobody() {
+    // LS-H-01
+    let mut w = World::pair(2, 80);
+    let there = w.ulids(0, 1);
+    // An address that the kernel has, but that is no locator, as those of `lo`
+    w.hosts[0].engine.set_local_locators(w.now, vec![]);
+    w.traffic_lost(0, 1, 100, 1000);
+    assert_eq!((w.log.len(), w.hosts[0].engine.wake(there)), (0, Wake::default()));
+    let locators = w.hosts[0].addrs.clone();
+    w.hosts[0].engine.set_local_locators(w.now, locators);
+    assert_eq!(w.hosts[0].engine.poll_changed(), Some(there), "there is something to wait for again");
+    assert_eq!(w.hosts[0].engine.wake(there).after_bytes, Some(1));
+    w.traffic(0, 1, 1, 1);
+    assert_eq!(w.count(1), 1);
+
+    let mut config = exact();
+    config.shim6.max_contexts = 0;
+    let mut w = World::new(&config, 81, vec![hba(0xa, &[1, 2], 1), hba(0xb, &[1, 2], 2)]);
+    let there = w.ulids(0, 1);
+    w.traffic_lost(0, 1, 100, 1000);
+    assert_eq!((w.log.len(), w.hosts[0].engine.wake(there)), (0, Wake::default()));
+}
+
+#[test]
 fn after_the_hold_down_the_next_datagram_tries_again() {
     // S6-7.8-4, S6-B-71, S6-B-72
     let mut w = with_trigger(TriggerConfig { bytes: Some(100), ..OFF });

@@ -86,8 +86,8 @@ unsafe fn quickly_to(fd: c_int, msgs: &mut [mmsghdr], flags: c_int) -> Option<c_
         // SAFETY: the application's arguments.
         let out = unsafe { describe(&m.msg_hdr, flags) }?;
         let to = out.to??;
-        let (source, meter) = quick::sends_to(fd, flags, &to, out.control)?;
-        Some((to, source, meter))
+        let (name, meter) = quick::sends_to(fd, flags, &to, out.control)?;
+        Some((to, name, meter))
     };
     let mut named = false;
     for m in msgs.iter() {
@@ -95,9 +95,7 @@ unsafe fn quickly_to(fd: c_int, msgs: &mut [mmsghdr], flags: c_int) -> Option<c_
     }
     let sent = if named {
         // SAFETY: as above.
-        unsafe {
-            named_batch(fd, msgs, flags, |_, m| known(m).and_then(|(to, source, _)| Some((to, source?))))
-        }
+        unsafe { named_batch(fd, msgs, flags, |_, m| known(m)?.1) }
     } else {
         // SAFETY: as above.
         unsafe { real::sendmmsg(fd, msgs.as_mut_ptr(), msgs.len() as c_uint, flags) }
@@ -131,7 +129,7 @@ unsafe fn quickly(fd: c_int, msgs: &mut [mmsghdr], flags: c_int) -> Option<c_int
     Some(sent)
 }
 
-/// The kernel refused the first message in the usual case, `named` with its source. What the application gets.
+/// The kernel refused the first message in the usual case, `named` in the call. What the application gets.
 #[cold]
 unsafe fn first_not_sent(fd: c_int, m: &mut mmsghdr, flags: c_int, named: bool) -> c_int {
     // SAFETY: the application's arguments.

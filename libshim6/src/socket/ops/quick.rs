@@ -9,6 +9,7 @@ use super::lend::Came;
 use super::names::hides_path_errors;
 use super::way::NOT_OURS;
 use super::{active, is_path_error, wake};
+use crate::addr::UlidPair;
 use crate::driver::cell::{Cell, Meter, attention};
 use libc::c_int;
 use std::net::{Ipv6Addr, SocketAddrV6};
@@ -21,15 +22,18 @@ pub(super) fn sends(fd: c_int, flags: c_int) -> Option<&'static Meter> {
     (flags & NOT_OURS == 0 && !meter.needs(attention::BEFORE_SENDING)).then_some(meter)
 }
 
-/// What an unconnected socket does with a datagram that has this ancillary data: the source to name in the call, where it
-/// needs one, and the meter.
+/// Destination and source to be named in a call.
+pub(super) type Name = (SocketAddrV6, Ipv6Addr);
+
+/// What an unconnected socket does with a datagram that has this ancillary data: the names to give in the call, where it
+/// needs some, and the meter.
 #[inline(always)]
 pub(super) fn sends_to(
     fd: c_int,
     flags: c_int,
     to: &SocketAddrV6,
     control: &[u8],
-) -> Option<(Option<Ipv6Addr>, &'static Meter)> {
+) -> Option<(Option<Name>, &'static Meter)> {
     let socket = table::peek(fd)?;
     if !socket.is(Mode::Unconnected, flag::SENDING | flag::RAW)
         || flags & NOT_OURS != 0
@@ -39,45 +43,71 @@ pub(super) fn sends_to(
     }
     let known = socket.recent.get(to)?;
     if known.meter.needs(attention::BEFORE_SENDING) {
-        return None;
+        return (control.is_empty() && !known.meter.needs(attention::DIVIDED | attention::KEEP))
+            .then(|| without_header(socket, to))?;
     }
     // The peer talks to this address of ours: answer from it, though the kernel might choose another one.
     let name_it = known.heard && known.unbound && known.meter.needs(attention::ASSOCIATED);
     let named = if control.is_empty() { None } else { cmsg::destination(control) };
     match named {
-        None if name_it => control.is_empty().then_some((Some(known.local), known.meter)),
+        None if name_it => control.is_empty().then_some((Some((*to, known.local)), known.meter)),
         // That of another pair is looked at more closely.
         Some(named) if named != known.local => None,
         _ => Some((None, known.meter)),
     }
 }
 
+/// The same by other locators, where the datagram is known to go without extension header.
+fn without_header(socket: &Socket, to: &SocketAddrV6) -> Option<(Option<Name>, &'static Meter)> {
+    let (locators, meter) = socket.recent.detours.outgoing(to)?;
+    Some((Some((SocketAddrV6::new(locators.peer, to.port(), 0, 0), locators.local)), meter))
+}
+
 /// The kernel's number of `lo`, by which payload with the extension header is injected, in every network namespace.
 const LOOPBACK: u32 = 1;
 
-/// An unconnected socket received a datagram: count it, if it is one of a known peer to the address as before.
+/// An unconnected socket received a datagram: count it, if it is one of a known peer to the address as before. Its ULIDs,
+/// if it came on other locators. `None`: another case.
 #[inline(always)]
-pub(super) fn heard_from(socket: &Socket, fd: c_int, came: &Came, octets: usize, flags: c_int) -> bool {
+pub(super) fn heard_from(
+    socket: &Socket,
+    fd: c_int,
+    came: &Came,
+    octets: usize,
+    flags: c_int,
+) -> Option<Option<UlidPair>> {
     if !socket.is(Mode::Unconnected, flag::DONT_SHIM | flag::LOCAL_RECV | flag::PEER_RECV)
         || flags & (libc::MSG_PEEK | libc::MSG_ERRQUEUE) != 0
         || (socket.has(flag::TOLD) && came.told.ifindex <= LOOPBACK)
     {
-        return false;
+        return None;
     }
-    let Some((from, known)) = came.from.and_then(|from| Some((from, socket.recent.get(&from)?))) else {
-        return false;
+    let mut from = came.from?;
+    let (ulids, meter) = match socket.recent.get(&from) {
+        Some(known) => {
+            let here = match came.told.destination {
+                Some(to) => to == known.local,
+                None => !known.unbound,
+            };
+            if !known.heard || !here {
+                return None;
+            }
+            (None, known.meter)
+        }
+        None if socket.has(flag::TOLD | flag::RAW) => return None,
+        None => {
+            let (ulids, meter) = socket.recent.detours.incoming(&from, came.told.destination?)?;
+            from.set_ip(ulids.peer);
+            (Some(ulids), meter)
+        }
     };
-    let here = match came.told.destination {
-        Some(to) => to == known.local,
-        None => !known.unbound,
-    };
-    if !known.heard || !here || known.meter.needs(attention::DIVIDED) {
-        return false;
+    if meter.needs(attention::DIVIDED) {
+        return None;
     }
-    if known.meter.note_received(1, backend::now) {
+    if meter.note_received(1, backend::now) {
         attend_received_from(fd, &from, octets);
     }
-    true
+    Some(ulids)
 }
 
 #[cold]

@@ -12,7 +12,7 @@ use super::names::hides_path_errors;
 use super::send::MAX_BATCH;
 use super::{active, engine, is_path_error, learn_port, note_received, own_cell, quick, unconnected};
 use crate::addr::{LocatorPair, UlidPair, is_servable};
-use crate::driver::cell::Cell;
+use crate::driver::cell::{Cell, epoch};
 use crate::driver::kernel::kernel;
 use crate::engine::LocatorInfo;
 use libc::{c_int, c_void, iovec, msghdr, sockaddr, socklen_t};
@@ -304,12 +304,21 @@ fn discard(fd: c_int) {
     });
 }
 
+/// The peer's ULID in place of the locator that a datagram came from.
+pub(super) fn ulid_of(came: &Came, ulids: UlidPair) -> Option<SocketAddrV6> {
+    let from = came.from?;
+    Some(SocketAddrV6::new(ulids.peer, from.port(), from.flowinfo(), from.scope_id()))
+}
+
 /// Count a datagram and remember by which pair its sender talks to us. What the application is to see of it: in place of
 /// locators, or of `::1`, to which it was re-injected, the ULIDs.
 pub(super) fn heard(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flags: c_int) -> Shown {
-    if quick::heard_from(socket, fd, came, octets, flags) {
-        return Shown::default();
+    if let Some(on) = quick::heard_from(socket, fd, came, octets, flags) {
+        let shown =
+            on.map(|ulids| Shown { from: ulid_of(came, ulids), to: Some(ulids.local), ..Shown::default() });
+        return shown.unwrap_or_default();
     }
+    let epoch = epoch::now();
     let told = socket.has(flag::LOCAL_RECV | flag::PEER_RECV);
     let mut shown = Shown { locators: told.then_some(None), ..Shown::default() };
     let Some(from) = came.from.filter(|a| is_servable(a.ip())) else { return shown };
@@ -362,6 +371,9 @@ pub(super) fn heard(socket: &Pinned, fd: c_int, came: &Came, octets: usize, flag
         };
         if count && let Some(cell) = &peer.cell {
             note_received(socket, cell, octets, Some(from));
+            if let (Some(ulids), Some(at)) = (owner, came.from) {
+                socket.remember_incoming(epoch, &at, untagged.local, ulids, cell);
+            }
         }
         shown.from = owner.is_some().then_some(from);
         shown.to = (loopback || owner.is_some()).then_some(to);

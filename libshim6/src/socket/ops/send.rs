@@ -11,6 +11,7 @@ use super::rewritten::{fail, rewritten};
 use super::way::{CellRef, Out, Way, way};
 use super::{activated, active, ancillary, keep, learn_port, note_sent, quick};
 use libc::{c_int, c_void, iovec, msghdr, sockaddr, socklen_t};
+use std::net::SocketAddrV6;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Messages that one sendmmsg hands to the kernel (UIO_MAXIOV).
@@ -77,20 +78,20 @@ unsafe fn quickly(fd: c_int, out: &Out<'_>, plain: impl FnOnce() -> isize) -> Op
         return Some(r);
     };
     let to = to?;
-    let (source, meter) = quick::sends_to(fd, out.flags, &to, out.control)?;
-    let r = match source {
+    let (name, meter) = quick::sends_to(fd, out.flags, &to, out.control)?;
+    let r = match name {
         // SAFETY: by the contract above.
-        Some(source) => unsafe { named(fd, out, &to, source, 0) },
+        Some((to, source)) => unsafe { named(fd, out, &to, source, 0) },
         None => plain(),
     };
     if r < 0 {
-        return Some(not_sent(fd, out, source.is_some()));
+        return Some(not_sent(fd, out, name.is_some()));
     }
     quick::note_sent_to(fd, meter, &to, r as usize);
     Some(r)
 }
 
-/// The kernel refused a datagram in the usual case; `named`: with its source named in the call. What the application gets.
+/// The kernel refused a datagram in the usual case; `named`: with names given in the call. What the application gets.
 #[cold]
 pub(super) fn not_sent(fd: c_int, out: &Out<'_>, named: bool) -> isize {
     let Some(socket) = active(fd) else { return -1 };
@@ -98,9 +99,13 @@ pub(super) fn not_sent(fd: c_int, out: &Out<'_>, named: bool) -> isize {
         None => socket.cell().map(|cell| Way::Healthy(CellRef::Own(cell), None)),
         Some(to) => guard::slow(|| socket.peer(&to)?.cell).flatten().map(|cell| {
             let source = cell.ulids().local;
-            match named {
-                true => Way::Named(CellRef::Peer(cell), to, source),
-                false => Way::Healthy(CellRef::Peer(cell), Some(to)),
+            match (named, cell.forward()) {
+                (true, Some(forward)) => {
+                    let there = SocketAddrV6::new(forward.locators.peer, to.port(), 0, 0);
+                    Way::Bare(CellRef::Peer(cell), forward, there)
+                }
+                (true, None) => Way::Named(CellRef::Peer(cell), to, source),
+                (false, _) => Way::Healthy(CellRef::Peer(cell), Some(to)),
             }
         }),
     };

@@ -5,7 +5,7 @@
 use super::super::state::{Mode, flag};
 use super::super::{Outcome, cmsg, real, sys, table};
 use super::lend::{Came, NAME};
-use super::recv::{heard, not_received};
+use super::recv::{heard, not_received, ulid_of};
 use super::{named, quick};
 use libc::{c_int, c_void, iovec, sockaddr, sockaddr_in6, socklen_t};
 use std::mem::MaybeUninit;
@@ -63,10 +63,11 @@ pub(super) unsafe fn receive(
         (whole.then(|| sys::v6_of(name.assume_init_ref())).flatten(), control)
     };
     let came = Came { from, told: cmsg::told(control) };
-    if !quick::heard_from(socket, fd, &came, r as usize, flags)
-        && let Some(socket) = table::pin(fd)
-        && let Some(from) = heard(&socket, fd, &came, r as usize, flags).from
-    {
+    let shown = match quick::heard_from(socket, fd, &came, r as usize, flags) {
+        Some(ulids) => ulids.and_then(|ulids| ulid_of(&came, ulids)),
+        None => table::pin(fd).and_then(|socket| heard(&socket, fd, &came, r as usize, flags).from),
+    };
+    if let Some(from) = shown {
         name.write(sys::to_raw(&from));
     }
     if !addr.is_null() {

@@ -7,7 +7,7 @@ use super::super::{backend, cmsg, guard, inherit, sys};
 use super::named::source_is_gone;
 use super::{cell_of, own_cell, refused};
 use crate::addr::{UlidPair, is_servable};
-use crate::driver::cell::{Cell, Forward};
+use crate::driver::cell::{Cell, Forward, epoch};
 use crate::engine::Bare;
 use libc::{c_int, iovec};
 use std::net::{Ipv6Addr, SocketAddrV6};
@@ -225,13 +225,21 @@ pub(super) fn to_named_peer<'a>(socket: &'a Pinned, fd: c_int, out: &Out<'_>) ->
         return None;
     }
     let asked = source(out.control);
+    let epoch = epoch::now();
     let (cell, local, heard) = resolve(socket, fd, &to, asked)?;
     if cell.is_held() {
         return Some(Way::Lost);
     }
     let cell = serving(socket, cell, &to);
     if let Some(forward) = cell.forward() {
-        return Some(rehomed(socket, CellRef::Peer(cell), forward, to, heard));
+        let way = rehomed(socket, CellRef::Peer(cell), forward, to, heard);
+        if let Way::Bare(cell, ..) = &way
+            && socket.mode() == Mode::Unconnected
+            && asked.is_none()
+        {
+            socket.remember_outgoing(epoch, &to, forward.locators, cell);
+        }
+        return Some(way);
     }
     // The peer talks to this address of ours: answer from it, though the kernel might choose another one.
     let name_it =

@@ -15,7 +15,7 @@ use crate::driver::cell::{Cell, ContextView, Forward};
 use crate::driver::host::{DeliverTo, SocketHost, UlidLoss};
 use crate::driver::testing::{in_netns, run};
 use crate::driver::{Arrival, Configured, build_udp};
-use crate::engine::{Feedback, LocatorError, LocatorInfo, Settings};
+use crate::engine::{Bare, Feedback, LocatorError, LocatorInfo, Settings};
 use libc::{c_int, c_void, socklen_t};
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
@@ -99,6 +99,14 @@ impl Backend for Recorder {
         peer: Option<Ipv6Addr>,
     ) -> Result<Option<Forward>, LocatorError> {
         cell.forward_on(local, peer, |_| 1500)
+    }
+    fn suppresses(&self) -> bool {
+        true
+    }
+    fn bare(&self, locators: LocatorPair) -> Vec<Arc<Cell>> {
+        let cells = CELLS.lock().unwrap();
+        let takes = |c: &&Arc<Cell>| c.view().takes(c.ulids(), locators);
+        cells.iter().flat_map(HashMap::values).filter(takes).cloned().collect()
     }
     fn arrival(&self, flowinfo: u32, _: u32) -> Option<Arrival> {
         let (ulids, locators) = *ARRIVAL.lock().unwrap();

@@ -57,6 +57,69 @@ fn a_wildcard_server_answers_by_the_pair_that_it_was_asked_by() {
     });
 }
 
+// LS-S-14, LS-S-15, LS-S-22
+#[test]
+fn a_flow_without_header_is_found_without_a_lock_until_it_moves() {
+    world(|| {
+        const C: &str = "2001:db8:3::1";
+        let s = Sock::bound(at("::", 5000));
+        // One host at two addresses
+        let (ulid, locator) = (Sock::bound(at(A, 5001)), Sock::bound(at(C, 5001)));
+        assert_eq!(ulid.send_to(b"q", at(B, 5000)), Ok(1));
+        let (_, from) = s.recv_soon();
+        let pair = cell(B, A);
+        let goes = |local, peer| {
+            let locators = LocatorPair { local: ip(local), peer: ip(peer) };
+            let forward = Forward::new(locators, 1, ContextTag::new(5), 1500);
+            pair.set_forward(Some(Forward { bare: Bare::All, ..forward }));
+        };
+        let known = |from: &SocketAddrV6, to| {
+            let detours = &table::peek(s.0).unwrap().recent.detours;
+            (
+                detours.outgoing(from).map(|(l, _)| l.local),
+                detours.incoming(&at(C, 5001), ip(to)).map(|(u, _)| u),
+            )
+        };
+        pair.set_view(ContextView {
+            associated: true,
+            current: Some(pair.ulids().as_locators()),
+            local: vec![info(A), info(B)],
+            peer: vec![info(A), info(C)],
+            takes_bare: Bare::KnownFlows,
+            ..ContextView::default()
+        });
+        for source in [B, A] {
+            goes(source, C);
+            assert_eq!(known(&from, source), (None, None));
+            for _ in 0..3 {
+                assert_eq!(s.send_to(b"moved", from), Ok(5));
+                assert_eq!(s.send_batch(b"as one", &[from, from]), 2);
+                for data in [&b"moved"[..], b"as one", b"as one"] {
+                    assert_eq!(locator.recv_soon(), (data.to_vec(), at(source, 5000)));
+                }
+                assert_eq!(locator.send_to(b"answer", at(source, 5000)), Ok(6));
+                assert_eq!(s.recv_soon(), (b"answer".to_vec(), from), "the address that the program knows");
+                assert_eq!(known(&from, source), (Some(ip(source)), Some(pair.ulids())));
+            }
+        }
+        assert_eq!(pair.sample().received, 7);
+        assert_eq!(pair.sample().sent, 18);
+        // A session between just these addresses is not the context's.
+        s.send_to(b"question", at(C, 5001)).unwrap();
+        assert_eq!(locator.recv_soon().0, b"question");
+        pair.set_forward(None);
+        assert_eq!(s.send_to(b"back", from), Ok(4));
+        assert_eq!(ulid.recv_soon(), (b"back".to_vec(), at(B, 5000)));
+        assert!(SENT.lock().unwrap().is_empty());
+        // What the kernel refuses counts as lost, as by any other way.
+        goes("2001:db8:77::1", C);
+        for _ in 0..2 {
+            assert_eq!(s.send_to(b"lost", from), Ok(4));
+        }
+        assert_eq!(*REFUSED.lock().unwrap(), [pair.ulids(); 2]);
+    });
+}
+
 // API-FK-17: also those that are sent by one call, of which each has the source that its peer needs.
 #[test]
 fn a_wildcard_server_answers_many_at_once() {
