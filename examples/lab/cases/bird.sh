@@ -21,11 +21,12 @@ client() {
 	configure 10.0.0.2 far 2 fd00::1 >there.conf
 	bird -f -c here.conf -s here.ctl 2>here.log &
 	here=$!
-	there bird -f -c there.conf -s there.ctl 2>there.log &
+	$over bird -f -c there.conf -s there.ctl 2>there.log &
 	far=$!
 	i=0
-	until birdc -s here.ctl show route 2>/dev/null | grep -q 'fd01:2.*ospf' && birdc -s here.ctl show bfd sessions | grep -q Up &&
-		birdc -s here.ctl show route all | grep -q RIP || [ $i -ge 200 ]; do sleep 0.1; i=$((i+1)); done
+	knows() { birdc -s "$1" show route protocol "$2" 2>/dev/null | grep -q "fd01:$3"; }
+	until knows here.ctl ospf1 2 && knows there.ctl ospf1 1 && knows here.ctl rip1 2 && knows there.ctl rip1 1 &&
+		[ "$(birdc -s here.ctl show bfd sessions | grep -c Up)" = 2 ] || [ $i -ge 300 ]; do sleep 0.1; i=$((i+1)); done
 	birdc -s here.ctl show route | sed -E 's/[0-9]{2}:[0-9]{2}:[0-9.]+//; s/fe80[0-9a-f:]*/LL/' | grep -v BIRD
 	birdc -s there.ctl show route | sed -E 's/[0-9]{2}:[0-9]{2}:[0-9.]+//; s/fe80[0-9a-f:]*/LL/' | grep -v BIRD
 	birdc -s here.ctl show bfd sessions | grep -o 'Up\|Down\|Init'
@@ -35,7 +36,7 @@ client() {
 	echo "ended $?"
 	kill "$far"
 	wait "$far"
-	echo "killed $?"
+	echo "ended $?"
 	kill "$other"
 	sed -E 's/^[^<]*//; s/[0-9]{2}:[0-9]{2}:[0-9.]+//g' here.log there.log >&2
 }

@@ -14,6 +14,14 @@ client() {
 		there ip -6 addr flush dev far scope global
 		there ip addr add fd00::2/64 dev far nodad
 	}
+	ask() {
+		$over dhclient -6 -1 -d -sf "$PWD/script" -lf "$PWD/cleases" -pf "$PWD/cpid" far 2>>dhclient.log &
+		client=$!
+		shown
+		kill "$client"
+		wait "$client"
+		echo "client $?"
+	}
 	ip addr add fd02::1/64 dev near nodad
 	sysctl -q -w net.ipv6.conf.near.forwarding=1
 	cat >radvd.conf <<-EOT
@@ -38,10 +46,7 @@ client() {
 	sleep 1
 	printf '#!/bin/sh\n[ -z "$new_ip6_address" ] || ip addr replace "$new_ip6_address/128" dev far\n' >script
 	chmod +x script
-	there timeout 20 dhclient -6 -1 -sf "$PWD/script" -lf "$PWD/cleases" -pf "$PWD/cpid" far 2>dhclient.log
-	echo "client $?"
-	shown
-	kill "$(cat cpid)"
+	ask
 	echo '== dhcpcd'
 	echo noarp >dhcpcd.conf
 	there $private timeout 20 dhcpcd -1 -6 -B -f "$PWD/dhcpcd.conf" -c /bin/true far >dhcpcd.log 2>&1
@@ -49,7 +54,7 @@ client() {
 	shown
 	echo '== wide'
 	printf 'interface far {\n send ia-na 0;\n};\nid-assoc na 0 {\n};\n' >dhcp6c.conf
-	there $private timeout 5 dhcp6c -f -c dhcp6c.conf -p "$PWD/dhcp6c.pid" far >dhcp6c.log 2>&1 &
+	$over $private timeout 5 dhcp6c -f -c dhcp6c.conf -p "$PWD/dhcp6c.pid" far >dhcp6c.log 2>&1 &
 	shown
 	wait $!
 	echo "client $?"
@@ -65,10 +70,8 @@ client() {
 	server=$!
 	sleep 1
 	rm -f cleases
-	there timeout 20 dhclient -6 -1 -sf "$PWD/script" -lf "$PWD/cleases" -pf "$PWD/cpid" far 2>>dhclient.log
-	echo "client $?"
-	shown
-	kill "$(cat cpid)" "$server"
+	ask
+	kill "$server"
 	wait "$server"
 	echo "server $?"
 	kill "$radvd"

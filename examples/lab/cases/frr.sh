@@ -37,8 +37,9 @@ client() {
 	start there far 2 there
 	tell() { vtysh --vty_socket "$PWD/$1" -c "$2" 2>&1; }
 	i=0
-	until tell here 'show ipv6 route' | grep -q '^O.*fd01:2' && tell here 'show ipv6 ripng' | grep -q fd01:2 &&
-		tell there 'show bfd peers brief' | grep -qw up || [ $i -ge 250 ]; do sleep 0.1; i=$((i+1)); done
+	knows() { tell "$1" 'show ipv6 route ospf6' | grep -q "fd01:$2" && tell "$1" 'show ipv6 route ripng' | grep -q "fd01:$2"; }
+	until knows here 2 && knows there 1 && tell here 'show bfd peers brief' | grep -qw up &&
+		tell there 'show bfd peers brief' | grep -qw up || [ $i -ge 300 ]; do sleep 0.1; i=$((i+1)); done
 	for host in here there; do
 		tell $host 'show ipv6 route' | grep fd0 | sed -E 's/ *[0-9:]{8}$//; s/fe80[0-9a-f:]*/LL/; s/, [0-9:]+$//'
 		tell $host 'show ipv6 ripng' | grep -o '^[RS].*fd01[^ ]*'

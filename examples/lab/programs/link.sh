@@ -3,6 +3,8 @@ unshare -n sleep 300 &
 other=$!
 until [ "$(readlink "/proc/$other/ns/net")" != "$(readlink /proc/self/ns/net)" ]; do sleep 0.02; done
 there() { nsenter -t "$other" -n "$@"; }
+# The same without a function around it, for what goes to the background: $! is then the program.
+over="nsenter -t $other -n"
 ip link add near type veth peer name far netns "$other"
 echo 0 >/proc/sys/net/ipv6/conf/near/accept_dad
 there sh -c 'echo 0 >/proc/sys/net/ipv6/conf/far/accept_dad'
