@@ -4,6 +4,8 @@ use crate::namespace::Process;
 use crate::programs::{self, Shim};
 use crate::topology::{Host, Topology};
 use crate::{Error, Result};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -77,11 +79,27 @@ impl Load {
 
     /// The engine's thread, if there is one.
     pub fn engine_thread(&mut self) -> Option<u32> {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.child().id())).ok()?;
-        let mut tasks = tasks.flatten().filter(|task| {
-            std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.trim() == "shim6")
-        });
-        tasks.next()?.file_name().to_str()?.parse().ok()
+        self.threads().into_iter().find_map(|(thread, engine)| engine.then_some(thread))
+    }
+
+    /// All threads, and whether each is the engine's.
+    fn threads(&mut self) -> Vec<(u32, bool)> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.child().id()));
+        let thread = |task: std::fs::DirEntry| {
+            let name = std::fs::read_to_string(task.path().join("comm")).ok()?;
+            Some((task.file_name().to_str()?.parse().ok()?, name.trim() == "shim6"))
+        };
+        tasks.into_iter().flatten().flatten().filter_map(thread).collect()
+    }
+
+    /// Let the engine's thread run on these processors only, and the others on those.
+    fn place(&mut self, engine: &CpuSet, others: &CpuSet) -> Result<()> {
+        for (thread, is_engine) in self.threads() {
+            let processors = if is_engine { engine } else { others };
+            sched_setaffinity(Pid::from_raw(thread as i32), processors)
+                .map_err(|e| Error::new(format!("processors of a thread: {e}")))?;
+        }
+        Ok(())
     }
 }
 
@@ -124,7 +142,12 @@ impl Case {
             "gso" => "UDP_SEGMENT/UDP_GRO".to_owned(),
             _ => format!("{}/{}", self.send, self.receive),
         };
-        format!("{calls}, {} octets", self.size)
+        format!("{calls}, {}", self.size_name())
+    }
+
+    /// The part of it that tells the size.
+    pub fn size_name(&self) -> String {
+        format!("{} octets", self.size)
     }
 }
 
@@ -195,6 +218,12 @@ impl Pair {
         let mut pair = Pair { sender: Load::start(client, &sender, shim, &files.join("sender"))?, receiver };
         pair.wait(20)?;
         Ok(pair)
+    }
+
+    /// Let the sender run on these processors only, the receiver on those, and the receiver's engine on others.
+    pub fn place(&mut self, [sender, receiver, engine]: [&CpuSet; 3]) -> Result<()> {
+        self.sender.place(sender, sender)?;
+        self.receiver.place(engine, receiver)
     }
 
     /// Ping until `count` echoes in a row came.

@@ -8,6 +8,8 @@ use crate::namespace::Namespace;
 use crate::programs::{self, Shim};
 use crate::topology::{Addressing, Blackhole, Topology};
 use crate::{Error, Result};
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::unistd::Pid;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -138,20 +140,12 @@ fn path(plan: &Plan, scratch: &Path, results: &mut Results) -> Result<()> {
         let compared = compare(plan, switched, &mut native, &mut shim, case, goal)?;
         results.items.extend(compared.items);
         if SINGLE.contains(&case) {
-            let mut lost = Item::new(
-                switched,
-                format!("lost at native's rate, {} octets", case.size),
-                "%",
-                Goal::AtMost(0.0),
-            );
-            for _ in 0..plan.pairs {
-                let flood = shim.flood(case, plan.flood_ms, compared.native_rate, (1, 1))?;
-                let alone = native.flood(case, plan.flood_ms, compared.native_rate, (1, 1))?;
-                lost.pair(alone.loss.max(0.0) * 100.0, flood.loss.max(0.0) * 100.0);
-            }
+            let lost =
+                lost(plan, switched, &case.size_name(), &mut native, &mut shim, case, compared.native_rate)?;
             results.items.push(lost);
         }
     }
+    placed(plan, switched, &mut native, &mut shim, results)?;
     let goals = (Goal::Added(25.0), Goal::Added(60.0));
     results.items.extend(delays(plan, switched, &mut native, &mut shim, goals)?);
     results.items.extend(engine(plan, switched, &mut shim)?);
@@ -192,6 +186,61 @@ fn suppressed(plan: &Plan, scratch: &Path, results: &mut Results) -> Result<()> 
     let goals = (Goal::Added(3.0), Goal::Added(6.0));
     results.items.extend(delays(plan, section, &mut native, &mut shim, goals)?);
     Ok(())
+}
+
+/// Datagrams that do not arrive where they are sent at the rate that native ones arrive at.
+fn lost(
+    plan: &Plan,
+    section: &str,
+    what: &str,
+    native: &mut Pair,
+    shim: &mut Pair,
+    case: Case,
+    rate: f64,
+) -> Result<Item> {
+    let mut lost = Item::new(section, format!("lost at native's rate, {what}"), "%", Goal::AtMost(0.0));
+    for _ in 0..plan.pairs {
+        let flood = shim.flood(case, plan.flood_ms, rate, (1, 1))?;
+        let alone = native.flood(case, plan.flood_ms, rate, (1, 1))?;
+        lost.pair(alone.loss.max(0.0) * 100.0, flood.loss.max(0.0) * 100.0);
+    }
+    Ok(lost)
+}
+
+/// The same floods with the sender on one processor and the receiver on another, and the engine's thread beside either.
+fn placed(
+    plan: &Plan,
+    section: &str,
+    native: &mut Pair,
+    shim: &mut Pair,
+    results: &mut Results,
+) -> Result<()> {
+    let all = sched_getaffinity(Pid::from_raw(0)).map_err(|e| Error::new(format!("processors: {e}")))?;
+    let mut single = (0..CpuSet::count()).filter(|i| all.is_set(*i).unwrap_or(false)).filter_map(|i| {
+        let mut one = CpuSet::new();
+        one.set(i).ok()?;
+        Some(one)
+    });
+    let (Some(first), Some(second)) = (single.next(), single.next()) else {
+        results.notes.push("One processor only: threads were not put on processors of their own.".into());
+        return Ok(());
+    };
+    for (beside, engine) in [("receiver", &second), ("sender", &first)] {
+        for pair in [&mut *native, &mut *shim] {
+            pair.place([&first, &second, engine])?;
+        }
+        for case in SINGLE {
+            let Compared { mut items, native_rate } =
+                compare(plan, section, native, shim, case, Goal::Ratio(1.0))?;
+            let what = format!("{}, engine beside the {beside}", case.size_name());
+            let mut rate = items.swap_remove(0);
+            rate.name = format!("sendto/recvfrom, {what}");
+            results.items.push(rate);
+            results.items.push(lost(plan, section, &what, native, shim, case, native_rate)?);
+        }
+    }
+    native.place([&all; 3])?;
+    shim.place([&all; 3])
 }
 
 struct Compared {
