@@ -4,7 +4,7 @@ client() {
 	PATH=$PATH:/usr/sbin:/sbin
 	plain() { sed -E "s/$SERVER/SERVER/g; s/$CLIENT/CLIENT/g; s/ +[0-9.]+ ?ms//g; s/time=.*//; s/= [0-9.]+\/[0-9.]+\/[0-9.]+//; s/^Start:.*//; s/(%|[0-9]) .*/\1/"; }
 	for kind in '' -u -T; do
-		mtr -6 -n -w -c 2 -i 0.2 $kind -P 53 "$SERVER" 2>&1 | sed -E "s/$SERVER/SERVER/; s/ +[0-9]+( +[0-9.]+){5}$//; /Start/d"
+		mtr -6 -n -w -c 2 -i 0.2 $kind -P 53 "$SERVER" 2>&1 | sed -E "s/$SERVER/SERVER/; s/ +[0-9]+( +[0-9.]+){5}$//; /Start/d; s/ {2,}/ /g"
 	done
 	tracepath -6 -n "$SERVER" 2>&1 | plain
 	tracepath -6 -n -p 5000 -l 1400 "$SERVER" 2>&1 | plain
