@@ -6,10 +6,12 @@
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 extern char **environ;
 
@@ -371,6 +373,59 @@ static void filter_at_the_end(void)
     ended_well(pid);
 }
 
+/* A filter that kills all but what the program calls: descriptors of any kind, memory not used before, sockets from
+   before and after. */
+static void filter_of_what_is_called(void)
+{
+    static const int called[] = { SYS_socket, SYS_bind, SYS_connect, SYS_sendto, SYS_recvfrom, SYS_sendmsg, SYS_recvmsg,
+                                  SYS_writev, SYS_readv, SYS_close, SYS_exit_group };
+    enum { CALLS = sizeof called / sizeof called[0] };
+    pid_t pid = fork();
+    if (pid == 0) {
+        int s, c, pair[2], port;
+        server_and_client(&s, &c);
+        int unused = socket(AF_INET6, SOCK_DGRAM, 0), named = socket(AF_INET6, SOCK_DGRAM, 0);
+        int other = bound("::", &port);
+        CHECK(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) == 0);
+        char *fresh = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        CHECK(fresh != MAP_FAILED);
+        struct sock_filter f[CALLS + 3] = { BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0) };
+        for (unsigned i = 0; i < CALLS; i++)
+            f[1 + i] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)called[i], CALLS - i, 0);
+        f[CALLS + 1] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+        f[CALLS + 2] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+        struct sock_fprog p = { .len = CALLS + 3, .filter = f };
+        CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+        CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &p) == 0);
+        struct sockaddr_in6 to = address(B, port);
+        int sockets[] = { pair[0], c, unused, named, socket(AF_INET6, SOCK_DGRAM, 0) };
+        for (int i = 0; i < 5; i++, fresh += 1 << 16) {
+            /* Each in a page of its own. */
+            struct msghdr *m = (struct msghdr *)fresh;
+            m->msg_iov = (struct iovec *)(fresh + 4096);
+            m->msg_iovlen = 1;
+            m->msg_iov->iov_base = fresh + 8192;
+            m->msg_iov->iov_len = 100;
+            if (i == 2 || i == 4)
+                CHECK(connect(sockets[i], SA(to), sizeof to) == 0);
+            if (i == 3) {
+                m->msg_name = memcpy(fresh + 12288, &to, sizeof to);
+                m->msg_namelen = sizeof to;
+            }
+            CHECK(sendmsg(sockets[i], m, 0) == 100);
+            m->msg_name = NULL;
+            CHECK(recvmsg(i == 0 ? pair[1] : i == 1 ? s : other, m, 0) == 100);
+            if (i == 1)
+                echo(s, c);
+            if (i != 3)
+                CHECK(writev(sockets[i], m->msg_iov, 1) == 100 && readv(i == 0 ? pair[1] : i == 1 ? s : other, m->msg_iov, 1) == 100);
+            CHECK(close(sockets[i]) == 0);
+        }
+        _exit(0);
+    }
+    ended_well(pid);
+}
+
 /* The way of sandboxes: sockets are opened first, then all that is not read and write kills. */
 static void strict_sandbox(void)
 {
@@ -554,5 +609,5 @@ static void little_memory(void)
 
 MAIN(TEST(first_use_in_both), TEST(fork_in_any_thread), TEST(parent_exits_first), TEST(raw_fork), TEST(spawned),
      TEST(daemon_closes_everything), TEST(lowest_numbers), TEST(descriptor_limit), TEST(little_memory), TEST(no_descriptor_at_all), TEST(changed_root), TEST(privileges_given_up),
-     TEST(seccomp_refuses_the_engine), TEST(filter_at_the_end), TEST(strict_sandbox), TEST(signals_of_the_program), TEST(last_words),
+     TEST(seccomp_refuses_the_engine), TEST(filter_at_the_end), TEST(filter_of_what_is_called), TEST(strict_sandbox), TEST(signals_of_the_program), TEST(last_words),
      TEST(exit_with_work_left), TEST(exec_keeps_sockets))

@@ -2,7 +2,7 @@
 
 use super::host::Sockets;
 use super::state::{self, ForkLock};
-use super::{detach, guard, inherit, leave, options, real, registry, stack, sys, table, users};
+use super::{detach, guard, inherit, leave, memory, options, real, registry, stack, sys, table, users};
 use crate::addr::{FlowId, LocatorPair, UlidPair};
 use crate::config::{Config, ReapConfig};
 use crate::driver::cell::{Cell, Forward};
@@ -230,9 +230,15 @@ pub fn current() -> Option<&'static Running> {
 static SANDBOX: AtomicBool = AtomicBool::new(false);
 
 /// The program has a seccomp filter from now on. It may kill what asks for more than the program does, so no engine starts
-/// behind it; one that runs goes on.
+/// behind it and no socket becomes one of the shim's; those that are go on.
 pub fn enters_sandbox() {
+    memory::ask_no_more();
     SANDBOX.store(true, Release);
+}
+
+/// Has the program a seccomp filter?
+pub(super) fn in_sandbox() -> bool {
+    SANDBOX.load(Acquire)
 }
 
 /// Has the engine been asked for, so that its settings have been read?
@@ -252,7 +258,7 @@ pub fn ensure() -> Option<&'static Running> {
     if let Some(running) = current() {
         return Some(running);
     }
-    if OFF.load(Acquire) || SANDBOX.load(Acquire) || reserve::is_short() {
+    if OFF.load(Acquire) || in_sandbox() || reserve::is_short() {
         return None;
     }
     stack::with_room(first).flatten()

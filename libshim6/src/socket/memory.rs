@@ -23,6 +23,14 @@ static KNOWN: [AtomicUsize; SLOTS] = [const { AtomicUsize::new(0) }; SLOTS];
 /// Has the table an entry?
 static USED: AtomicBool = AtomicBool::new(false);
 
+/// Does nobody forbid our questions?
+static MAY_ASK: AtomicBool = AtomicBool::new(true);
+
+/// A filter of the program may kill whoever asks. What it names is taken to be there from now on.
+pub fn ask_no_more() {
+    MAY_ASK.store(false, Relaxed);
+}
+
 /// The program has changed what is mapped there: ask again. No lock, no allocation.
 #[inline]
 pub fn forget(start: usize, len: usize) {
@@ -75,6 +83,9 @@ pub fn checked(start: usize, len: usize, access: Access) -> bool {
 
 #[cold]
 fn ask(first: usize, last: usize, access: Access) -> bool {
+    if !MAY_ASK.load(Relaxed) {
+        return true;
+    }
     let saved = guard::errno();
     let there = populated(first, last, access).unwrap_or_else(|| {
         // Memory that cannot be populated (of a device, say), or an older kernel. What cannot be written then is not told.

@@ -150,11 +150,15 @@ pub fn own() {
 
 /// As [`own`], in a forked child.
 pub fn own_again() {
+    if super::backend::in_sandbox() {
+        return;
+    }
     OWNER.store(super::sys::pid(), Relaxed);
 }
 
 /// Does the table describe the calling process? Not so in a vfork child, which runs in our memory but closes its own
-/// descriptors. One system call; asked where a tracked descriptor is closed or replaced.
+/// descriptors. One system call; asked where a tracked descriptor is closed or replaced, but not behind a filter of the
+/// program's, which may forbid it.
 pub fn is_ours() -> bool {
-    OWNER.load(Relaxed) == super::sys::pid()
+    super::backend::in_sandbox() || OWNER.load(Relaxed) == super::sys::pid()
 }

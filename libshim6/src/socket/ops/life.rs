@@ -20,7 +20,7 @@ pub unsafe fn socket(domain: c_int, ty: c_int, protocol: c_int) -> c_int {
     let fd = unsafe { real::socket(domain, ty, protocol) };
     if fd >= 0 && !guard::inside() {
         let kind = ty & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
-        match served(domain, kind, protocol) {
+        match served(domain, kind, protocol).filter(|_| !backend::in_sandbox()) {
             Some(protocol) => drop(track(fd, flag::ELIGIBLE, protocol)),
             None => drop(table::forget(fd)),
         }
@@ -73,8 +73,12 @@ fn track(fd: c_int, flags: u32, protocol: u8) -> Option<Pinned> {
 
 /// A descriptor that came from elsewhere (inherited, received): track it if it is one that the shim may serve.
 pub(super) fn adopt(fd: c_int) -> Option<Pinned> {
-    if let Some(socket) = table::pin(fd) {
-        return Some(socket);
+    let known = table::pin(fd);
+    if backend::in_sandbox() {
+        return known.filter(|socket| socket.mode() != Mode::Plain);
+    }
+    if known.is_some() {
+        return known;
     }
     let option = |name| sys::int_option(fd, libc::SOL_SOCKET, name).ok();
     let found = || served(option(libc::SO_DOMAIN)?, option(libc::SO_TYPE)?, option(libc::SO_PROTOCOL)?);
@@ -109,7 +113,7 @@ pub fn recognise() {
 
 /// Any socket, for the sake of its SHIM options; `None` if `fd` is no socket (or we are inside our own code).
 pub(in super::super) fn adopt_any(fd: c_int) -> Option<Pinned> {
-    adopt(fd).or_else(|| track(fd, 0, udp::UDP))
+    table::pin(fd).or_else(|| adopt(fd)).or_else(|| track(fd, 0, udp::UDP))
 }
 
 /// `bind(2)`. Makes the call itself.

@@ -78,7 +78,8 @@ fn active(fd: c_int) -> Option<Pinned> {
 #[inline]
 fn activated(fd: c_int) -> Option<Pinned> {
     let socket = table::peek(fd)?;
-    if socket.mode() == Mode::Plain && (!socket.has(flag::ELIGIBLE) || socket.has(flag::TRIED)) {
+    let never = || !socket.has(flag::ELIGIBLE) || socket.has(flag::TRIED) || backend::in_sandbox();
+    if socket.mode() == Mode::Plain && never() {
         return None;
     }
     let socket = table::pin(fd)?;
